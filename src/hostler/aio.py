@@ -1,0 +1,63 @@
+"""The only place that starts background tasks.
+
+The event loop keeps only weak references to tasks, and the exception of a task nobody awaits surfaces when
+the garbage collector feels like it. `spawn` keeps the task alive until it ends, names it, and reports an
+unexpected exception at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+ErrorHandler = Callable[[str, BaseException], None]
+
+_alive: set[asyncio.Task[Any]] = set()
+
+
+def spawn(
+    coroutine: Coroutine[Any, Any, T], *, name: str, on_error: ErrorHandler | None = None
+) -> asyncio.Task[T]:
+    """Run `coroutine` as a task called `name`.
+
+    `on_error(name, exception)` gets an exception that ends the task (never a cancellation); without it the
+    event loop's exception handler does.
+    """
+    task = asyncio.create_task(coroutine, name=name)
+    _alive.add(task)
+
+    def done(finished: asyncio.Task[Any]) -> None:
+        _alive.discard(finished)
+        if finished.cancelled():
+            return
+        error = finished.exception()
+        if error is None:
+            return
+        if on_error is not None:
+            on_error(name, error)
+        else:
+            finished.get_loop().call_exception_handler(
+                {"message": f"task {name!r} failed", "exception": error, "task": finished}
+            )
+
+    task.add_done_callback(done)
+    return task
+
+
+async def cancel_and_wait(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel every task and wait until all have ended; their exceptions were reported by `spawn`."""
+    pending = [task for task in tasks if not task.done()]
+    for task in pending:
+        task.cancel()
+    for task in pending:
+        with contextlib.suppress(asyncio.CancelledError, Exception):
+            await task
+
+
+def alive() -> int:
+    """How many spawned tasks have not ended; tests use it to find leaks."""
+    return len(_alive)

@@ -1,0 +1,1 @@
+"""Public test tools: the stub engine, a tiny GGUF model, pytest fixtures."""
