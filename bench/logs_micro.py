@@ -1,0 +1,159 @@
+# ruff: noqa: INP001, T201, TID251 - a script that measures time and prints a table
+"""What the log path costs, in empty method calls of the same machine at the same moment.
+
+    python bench/logs_micro.py
+
+Machines and their clock speeds differ, so the bars are ratios. Each figure is the best of several rounds;
+takes some ten seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import statistics
+import time
+from typing import TYPE_CHECKING
+
+import uvloop
+
+from hostler.logs.monitor import Follower, LogMonitor
+from hostler.logs.ring import RingBuffer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CAPACITY = 102_400
+ROUNDS = 9
+LINE = b"x" * 240 + b"\n"
+
+
+class Nothing:
+    """What the ratios are relative to."""
+
+    __slots__ = ()
+
+    def method(self, data: bytes) -> None:
+        """Do nothing."""
+
+
+def per_call(call: Callable[[bytes], object], data: bytes, count: int = 50_000) -> float:
+    """Nanoseconds of one `call(data)` in a plain loop, the loop included; the best of several rounds."""
+    best = float("inf")
+    for _ in range(ROUNDS):
+        begin = time.perf_counter_ns()
+        for _ in range(count):
+            call(data)
+        best = min(best, (time.perf_counter_ns() - begin) / count)
+    return best
+
+
+def row(what: str, value: float, unit: str, bar: float | None, note: str = "") -> None:
+    """One line of the table."""
+    verdict = "" if bar is None else f"≤ {bar:<5g} {'ok' if value <= bar else 'MISSED'}"
+    print(f"{what:<52}{value:>8.2f} {unit:<7}{verdict:<14}{note}")
+
+
+def ratios(what: str, write: Callable[[bytes], None], bars: bool) -> None:
+    """Writes of three sizes as multiples of an empty call measured directly before each."""
+    for size, bar in ((14, 4.0), (241, 4.5), (4096, 14.0)):
+        empty = per_call(Nothing().method, LINE)
+        cost = per_call(write, b"x" * size)
+        row(f"{what}, {size} B", cost / empty, "calls", bar if bars else None, f"{cost:.0f} / {empty:.0f} ns")
+
+
+def history() -> None:
+    """A full ring's history beside one plain copy of as many bytes."""
+    ring = RingBuffer(CAPACITY)
+    for _ in range(1000):
+        ring.write(LINE)
+    source = bytearray(CAPACITY)
+    copy = per_call(lambda _: bytes(source), b"", 5000)
+    full = per_call(lambda _: ring.history(), b"", 5000)
+    row("history of 100 KiB", full / 1000, "µs", 6.0)
+    row("history of 100 KiB", full / copy, "copies", 2.0, f"one copy {copy / 1000:.2f} µs")
+
+
+async def settle() -> None:
+    """Let every follower run until all wait again."""
+    for _ in range(8):
+        await asyncio.sleep(0)
+
+
+async def drain(follower: Follower) -> int:
+    """Read everything; returns how many bytes were delivered or missed."""
+    return sum([len(chunk.data) + chunk.missed async for chunk in follower])
+
+
+async def waiting_write(name: str, bar: float | None) -> None:
+    """The writer's side of one write while five followers wait."""
+    monitor = LogMonitor("bench", epoch="e")
+    tasks = [asyncio.create_task(drain(monitor.follow())) for _ in range(5)]
+    await settle()
+    nothing = Nothing()
+    times: tuple[list[int], list[int], list[int]] = ([], [], [])
+    for _ in range(5000):
+        # Single calls with a scheduler's work between them run colder than a loop of the same call does, so
+        # the empty call is measured here too.
+        begin = time.perf_counter_ns()
+        after_timer = time.perf_counter_ns()
+        nothing.method(LINE)
+        after_empty = time.perf_counter_ns()
+        monitor.write(LINE)
+        end = time.perf_counter_ns()
+        for values, value in zip(
+            times, (after_timer - begin, after_empty - after_timer, end - after_empty), strict=True
+        ):
+            values.append(value)
+        await settle()
+    # The clock ticks in tens of nanoseconds: the mean of what is not an outlier, not the median.
+    timer, empty, cost = (statistics.mean(sorted(values)[: len(values) * 9 // 10]) for values in times)
+    empty -= timer
+    cost -= timer
+    row(f"write, five followers waiting ({name})", cost / empty, "calls", bar, f"{cost:.0f} / {empty:.0f} ns")
+    monitor.close()
+    await asyncio.gather(*tasks)
+
+
+async def readers(name: str, burst: int, bar: float | None) -> None:
+    """CPU of the whole process for each write that five followers read, without the write itself."""
+    writes = 20_000
+    spent: list[float] = []
+    for followers in (0, 5):
+        best = float("inf")
+        for _ in range(5):
+            monitor = LogMonitor("bench", epoch="e")
+            tasks = [asyncio.create_task(drain(monitor.follow())) for _ in range(followers)]
+            await settle()
+            begin = time.process_time_ns()
+            for _ in range(writes // burst):
+                for _ in range(burst):
+                    monitor.write(LINE)
+                await asyncio.sleep(0)
+            monitor.close()
+            totals = await asyncio.gather(*tasks)
+            best = min(best, (time.process_time_ns() - begin) / writes)
+            assert all(total == monitor.end for total in totals)
+        spent.append(best)
+    row(f"five followers, {burst} writes a step ({name})", (spent[1] - spent[0]) / 1000, "µs", bar)
+
+
+async def loops(name: str, bars: bool) -> None:
+    """What depends on the event loop."""
+    await waiting_write(name, 10.0 if bars else None)
+    for burst in (1, 4, 16):
+        await readers(name, burst, 2.0 if bars else None)
+
+
+def main() -> None:
+    """Print the table."""
+    gc.disable()
+    ratios("ring write", RingBuffer(CAPACITY).write, bars=True)
+    ratios("monitor write, nobody follows", LogMonitor("bench", epoch="e").write, bars=False)
+    history()
+    uvloop.run(loops("uvloop", bars=True))
+    asyncio.run(loops("asyncio", bars=False))
+
+
+if __name__ == "__main__":
+    main()

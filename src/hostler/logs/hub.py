@@ -1,0 +1,120 @@
+"""All monitors of one Hostler: one for the proxy, one per model, one for all engines, one for everything."""
+
+from __future__ import annotations
+
+import secrets
+
+from hostler.clock import SYSTEM, Clock
+from hostler.logs.levels import Level
+from hostler.logs.monitor import CAPACITY, LogMonitor
+
+
+class LogHub:
+    """The tree of monitors: model → upstream → combined ← proxy. The hub is their only maker.
+
+    What an engine prints reaches `combined` always, whatever is copied to our own stdout. `buffer_bytes` is
+    the capacity of each monitor, `keep_runs` how many ended runs of each model stay readable; `level` and
+    `time_format` are those of the proxy's lines (engine output is never filtered or stamped).
+
+    `epoch` is new with each hub: it is part of every cursor, so a cursor from an earlier life is recognised.
+    """
+
+    def __init__(
+        self,
+        *,
+        buffer_bytes: int = CAPACITY,
+        keep_runs: int = 3,
+        level: Level | str = Level.INFO,
+        time_format: str = "",
+        clock: Clock = SYSTEM,
+    ) -> None:
+        self.epoch = secrets.token_hex(4)
+        self._buffer_bytes = buffer_bytes
+        self._keep_runs = keep_runs
+        self._clock = clock
+        self.combined = LogMonitor("combined", epoch=self.epoch, capacity=buffer_bytes, clock=clock)
+        self.upstream = LogMonitor(
+            "upstream", epoch=self.epoch, capacity=buffer_bytes, parents=(self.combined,), clock=clock
+        )
+        self.proxy = LogMonitor(
+            "proxy",
+            epoch=self.epoch,
+            capacity=buffer_bytes,
+            parents=(self.combined,),
+            level=level,
+            time_format=time_format,
+            clock=clock,
+        )
+        self._models: dict[str, LogMonitor] = {}
+        # Where the logs of dropped models ended, so that positions under this epoch are never used twice.
+        # One number for each model id ever configured and dropped: bounded by what a person edits.
+        self._ended: dict[str, int] = {}
+
+    def model(self, model_id: str, buffer_bytes: int | None = None) -> LogMonitor:
+        """The monitor of a model, made on first use; `buffer_bytes` (None: the hub's) counts only then."""
+        monitor = self._models.get(model_id)
+        if monitor is None:
+            monitor = self._models[model_id] = LogMonitor(
+                model_id,
+                epoch=self.epoch,
+                capacity=self._buffer_bytes if buffer_bytes is None else buffer_bytes,
+                parents=(self.upstream,),
+                clock=self._clock,
+                keep_runs=self._keep_runs,
+                first_position=self._ended.pop(model_id, 0),
+            )
+        return monitor
+
+    def models(self) -> list[str]:
+        """The ids of all models that have a monitor."""
+        return list(self._models)
+
+    def find(self, name: str) -> LogMonitor | None:
+        """The monitor called `name`: "" is the combined one, then "proxy", "upstream", and ids of models
+        that have one; None for anything else.
+        """
+        match name:
+            case "":
+                return self.combined
+            case "proxy":
+                return self.proxy
+            case "upstream":
+                return self.upstream
+            case _:
+                return self._models.get(name)
+
+    def drop(self, model_id: str) -> None:
+        """Forget a model's monitor: its followers end. A later one of the same id goes on with its positions.
+
+        Output that still arrives through the old monitor reaches its parents.
+        """
+        monitor = self._models.pop(model_id, None)
+        if monitor is not None:
+            self._ended[model_id] = monitor.end
+            monitor.close()
+
+    def configure(
+        self,
+        *,
+        level: Level | str | None = None,
+        time_format: str | None = None,
+        buffer_bytes: int | None = None,
+        keep_runs: int | None = None,
+    ) -> None:
+        """Change settings after a reload; None leaves one as it is.
+
+        Level and time format hold at once; sizes for monitors made from now on.
+        """
+        self.proxy.configure(level=level, time_format=time_format)
+        if buffer_bytes is not None:
+            self._buffer_bytes = buffer_bytes
+        if keep_runs is not None:
+            self._keep_runs = keep_runs
+
+    def close(self) -> None:
+        """End the followers of all monitors once they have read what is left."""
+        for monitor in (*self._models.values(), self.upstream, self.proxy, self.combined):
+            monitor.close()
+
+    def __repr__(self) -> str:
+        return f"<LogHub {self.epoch} | {len(self._models)} models, {self.combined.end} B in all>"
