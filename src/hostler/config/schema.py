@@ -16,6 +16,12 @@ from hostler.core import ModelId
 
 EMPTY: Mapping[str, Any] = MappingProxyType({})
 
+
+def _empty() -> Mapping[str, Any]:
+    # A factory only because dataclasses of Python 3.11 take an unhashable default for a mutable one.
+    return EMPTY
+
+
 DEFAULT_IGNORE_PATHS = (r".*\.(js|json|css|png|gif|jpg|jpeg|ico|txt)$",)
 DEFAULT_SESSION_HEADERS = ("X-Session-ID", "X-Litellm-Session-Id")
 
@@ -40,8 +46,8 @@ class Filters:
     """
 
     strip_params: tuple[str, ...] = ()
-    set_params: Mapping[str, Any] = EMPTY
-    set_params_by_id: Mapping[str, Mapping[str, Any]] = EMPTY
+    set_params: Mapping[str, Any] = field(default_factory=_empty)
+    set_params_by_id: Mapping[str, Mapping[str, Any]] = field(default_factory=_empty)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +105,7 @@ class Model:
     concurrency_limit: int = 0
     queue_limit: int = 1000  # ours
     filters: Filters = Filters()
-    metadata: Mapping[str, Any] = EMPTY
+    metadata: Mapping[str, Any] = field(default_factory=_empty)
     send_loading_state: bool = False
     timeouts: Timeouts = Timeouts()
     compat: Compat = Compat()
@@ -181,7 +187,7 @@ class Selector:
     name: str = ""
     description: str = ""
     unlisted: bool = False
-    metadata: Mapping[str, Any] = EMPTY
+    metadata: Mapping[str, Any] = field(default_factory=_empty)
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,3 +255,21 @@ class Config:
         if model_id in self.models:
             return model_id
         return self.aliases.get(name)
+
+
+_SPELLINGS = {
+    "max_body_mb": "maxBodyMB",
+    "global_ttl": "globalTTL",
+    "session_headers": "ui.activity.session_id",
+    "store_path": "store.path",
+    "ignore_paths": "upstream.ignorePaths",
+    "preload": "hooks.on_startup.preload",
+}
+
+
+def key(field_name: str) -> str:
+    """How a field is spelled in the file."""
+    if field_name in _SPELLINGS:
+        return _SPELLINGS[field_name]
+    first, *rest = field_name.split("_")
+    return first + "".join(word.capitalize() for word in rest)

@@ -1,0 +1,282 @@
+"""Sources → configuration. Pure: what it needs from outside comes as arguments.
+
+    text → nodes (compose, env) → one tree (merge) → macros and ports (expand) → values (decode)
+    → models, names, routing (models, names, routing) → Config
+
+Every step goes on after a mistake where that makes sense, so all of them are told at once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from hostler.config.compose import compose
+from hostler.config.decode import Decoder, Fields
+from hostler.config.env import Environment
+from hostler.config.expand import Expanded, expand, macro_names, open_sealed
+from hostler.config.keys import ROOT
+from hostler.config.merge import merge
+from hostler.config.models import Builder
+from hostler.config.names import Names, Together, check_peers, collect_aliases, preload, profiles, selectors
+from hostler.config.nodes import Map, Node, Scalar, Seq, child, is_null
+from hostler.config.problems import ConfigProblems, Mark, Masker, Problem, Report, worth_masking
+from hostler.config.routing import CheckMatrix, routing
+from hostler.config.schema import DEFAULT_IGNORE_PATHS, ApiKey, Config, Logs, Model, Peer, Performance
+from hostler.config.texts import compile_re2
+from hostler.core import ModelId
+
+Platform = Literal["posix", "windows"]
+CheckStore = Callable[[str], str | None]
+"""Why a file cannot be the store; given by `load`, because it has to look."""
+
+MIN_SAMPLING = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A text and what to call it in messages. Bytes are UTF-8, or UTF-16 with a byte order mark."""
+
+    name: str
+    text: str | bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A configuration that can be used, and what should be said about it."""
+
+    config: Config
+    warnings: list[Problem]
+    sources: list[Path]
+
+    @property
+    def ports(self) -> dict[ModelId, int]:
+        """What to pass as `previous_ports` when the configuration is read again."""
+        return {m.id: m.port for m in self.config.models.values() if m.port is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """Checks that need knowledge from elsewhere."""
+
+    check_matrix: CheckMatrix | None = None
+    together: Together | None = None
+    check_store: CheckStore | None = None
+
+
+def parse(
+    sources: Sequence[Source],
+    *,
+    environ: Mapping[str, str],
+    platform: Platform = "posix",
+    previous_ports: Mapping[ModelId, int] | None = None,
+    check_matrix: CheckMatrix | None = None,
+    together: Together | None = None,
+    check_store: CheckStore | None = None,
+) -> Loaded:
+    """Read sources in order; raises `ConfigProblems` with everything that is wrong."""
+    report = Report()
+    env = Environment(environ, report)
+    secrets: set[str] = set()
+    config: Config | None = None
+    root = _read(sources, env, report)
+    if root is not None:
+        hooks = Hooks(check_matrix, together, check_store)
+        expanded = expand(root, report, platform == "windows", previous_ports or {})
+        secrets = _literal_secrets(expanded.root)
+        config = _build(expanded, report, platform == "windows", hooks)
+    secrets |= {value for value in env.secrets if worth_masking(value)}
+    problems = report.finish([source.name for source in sources], Masker(secrets))
+    if report.failed or config is None:
+        raise ConfigProblems(problems)
+    paths = [Path(source.name) for source in sources]
+    return Loaded(replace(config, secrets=frozenset(secrets)), problems, paths)
+
+
+def _read(sources: Sequence[Source], env: Environment, report: Report) -> Map | None:
+    """The merged tree; None when a source could not be read."""
+    root: Map | None = None
+    broken = False
+    for source in sources:
+        text = decode_text(source, report)
+        if text is None:
+            broken = True
+            continue
+        before = len(report.problems)
+        node = compose(source.name, text, env, report)
+        if node is None or is_null(node):
+            errors = [p for p in report.problems[before:] if p.severity == "error"]
+            broken = broken or (node is None and bool(errors))
+            continue
+        if not isinstance(node, Map):
+            report.error(
+                node.mark, "", "top-level YAML must be a mapping", "it begins with keys such as `models:`"
+            )
+            broken = True
+        elif root is None:
+            root = node.copy()
+        else:
+            merge(root, node, report)
+    if broken:
+        return None
+    root = root if root is not None else Map(Mark(sources[0].name if sources else ""))
+    opened = open_sealed(root, macro_names(root)) if env.sealed else root
+    return cast("Map", opened)
+
+
+def decode_text(source: Source, report: Report) -> str | None:
+    """The text of a source; None when its bytes are not text."""
+    data = source.text
+    if isinstance(data, str):
+        return data
+    encoding = "utf-16" if data[:2] in {b"\xff\xfe", b"\xfe\xff"} else "utf-8"
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        column = error.start - data.rfind(b"\n", 0, error.start)
+        report.error(
+            Mark(source.name, line, column), "", f"not valid {encoding.upper()}", "save the file as UTF-8"
+        )
+        return None
+
+
+def _literal_secrets(root: Map) -> set[str]:
+    """Keys written into the file, found before anything can be said about them."""
+    nodes: list[Node | None] = []
+    keys = root.items.get("apiKeys")
+    for item in keys.items if isinstance(keys, Seq) else [keys]:
+        nodes += [item, child(item, "key")]
+    peers = root.items.get("peers")
+    if isinstance(peers, Map):
+        nodes += [child(peer, "apiKey") for peer in peers.items.values()]
+    return {node.text for node in nodes if isinstance(node, Scalar) and node.text.strip()}
+
+
+def _build(expanded: Expanded, report: Report, windows: bool, hooks: Hooks) -> Config:
+    _legacy_profiles(expanded.root, report)
+    root = Decoder(report).section(ROOT, expanded.root, "", expanded.root.mark)
+    _global_checks(root, report, hooks)
+    builder = Builder(root, expanded.ports, report, windows)
+    models: dict[ModelId, Model] = {
+        ModelId(k): builder.model(ModelId(k), f) for k, f in root["models"].items()
+    }
+    if ModelId("") in models:
+        report.warn(root.mark("models", ""), "models", "a model has an empty id", "requests cannot name it")
+    peers: dict[str, Peer] = {k: builder.peer(k, f) for k, f in root["peers"].items()}
+    names = Names(models, peers, report)
+    aliases = collect_aliases(names, root["models"], report)
+    models = {k: m if m.aliases == aliases[k] else replace(m, aliases=aliases[k]) for k, m in models.items()}
+    names.models = models
+    check_peers(names, root, report)
+    route = routing(names, root, hooks.check_matrix, report)
+    return Config(
+        models=models,
+        peers=peers,
+        routing=route,
+        profiles=profiles(names, root, report),
+        selectors=selectors(names, root, route, hooks.together, report),
+        aliases=names.aliases,
+        preload=preload(names, root, report),
+        api_keys=_api_keys(root, names, report),
+        **_plain(root),
+    )
+
+
+def _plain(root: Fields) -> dict[str, Any]:
+    """What goes from the file into the configuration as it is."""
+    logs: Fields = root["logs"]
+    store: Fields | None = root["store"]
+    sampler: Fields = root["performance"]
+    return {
+        "health_check_timeout": root["healthCheckTimeout"],
+        "log_level": root["logLevel"],
+        "log_time_format": root["logTimeFormat"],
+        "log_to_stdout": root["logToStdout"],
+        "metrics_max_in_memory": root["metricsMaxInMemory"] if root["metricsMaxInMemory"] > 0 else 1000,
+        "capture_buffer": max(root["captureBuffer"], 0),
+        "store_path": store["path"].strip() if store is not None else None,
+        "session_headers": _headers(root["ui"]["activity"]["session_id"]),
+        "performance": Performance(sampler["disabled"], sampler["every"] or MIN_SAMPLING),
+        "start_port": root["startPort"],
+        "send_loading_state": root["sendLoadingState"],
+        "include_aliases_in_list": root["includeAliasesInList"],
+        "global_ttl": root["globalTTL"],
+        "unload_timeout": root["unloadTimeout"] or 10,
+        "max_body_mb": root["maxBodyMB"],
+        "ignore_paths": root["upstream"]["ignorePaths"] or DEFAULT_IGNORE_PATHS,
+        "logs": Logs(logs["bufferBytes"], logs["keepRuns"], logs["files"], logs["maxBytes"]),
+    }
+
+
+def _headers(names: Sequence[str]) -> tuple[str, ...]:
+    unique: dict[str, str] = {}
+    for name in names:
+        if name.strip():
+            unique.setdefault(name.strip().lower(), name.strip())
+    return tuple(unique.values())
+
+
+def _legacy_profiles(root: Map, report: Report) -> None:
+    block = root.items.get("profiles")
+    lists = [block] if isinstance(block, Seq) else []
+    if isinstance(block, Map):
+        lists = [node for node in block.items.values() if isinstance(node, Seq)]
+    for node in lists:
+        hint = "use groups to let models run together; profiles are pins now"
+        report.error(node.mark, "profiles", "legacy list syntax is no longer supported", hint)
+    if isinstance(block, Seq):
+        del root.items["profiles"]
+    elif isinstance(block, Map) and lists:
+        root.items["profiles"] = copy = block.copy()
+        copy.items = {k: v for k, v in block.items.items() if not isinstance(v, Seq)}
+
+
+def _global_checks(root: Fields, report: Report, hooks: Hooks) -> None:
+    every: Fields = root["performance"]
+    if every["every"] < MIN_SAMPLING and every["every"] != 0:
+        what = f"performance: every must be at least 5s, got {every['every']:g}s"
+        report.error(every.mark("every"), every.at("every"), what)
+    store: Fields | None = root["store"]
+    if store is not None:
+        mark, where = store.mark("path"), store.at("path")
+        path = store["path"].strip()
+        if not path:
+            report.error(
+                mark, where, "store.path must not be empty", "remove store to keep activity in memory"
+            )
+        elif hooks.check_store is not None and (problem := hooks.check_store(path)):
+            report.error(mark, where, problem)
+    upstream: Fields = root["upstream"]
+    for index, pattern in enumerate(upstream["ignorePaths"]):
+        try:
+            compile_re2(pattern)
+        except re.error as error:
+            where = f"{upstream.at('ignorePaths')}[{index}]"
+            report.error(upstream.mark("ignorePaths", index), where, f"invalid regular expression: {error}")
+    if root.given("logRequests"):
+        report.warn(root.mark("logRequests"), "logRequests", "has no effect", "remove it")
+
+
+def _api_keys(root: Fields, names: Names, report: Report) -> tuple[ApiKey, ...]:
+    result: list[ApiKey] = []
+    for index, item in enumerate(root["apiKeys"]):
+        mark, where = root.mark("apiKeys", index), f"apiKeys[{index}]"
+        key = (
+            ApiKey(item)
+            if isinstance(item, str)
+            else ApiKey(item["key"], item["name"], item["models"], item["scopes"])
+        )
+        if not key.key:
+            report.error(mark, where, "empty api key found in apiKeys", "remove the item, or set its value")
+        elif " " in key.key:
+            report.error(mark, where, "api key cannot contain spaces")
+        for model in key.models:
+            if names.target(model) is None and model not in root["selectors"]:
+                what = f'references unknown model "{model}"'
+                report.warn(mark, f"{where}.models", what, names.hint(model, *root["selectors"]))
+        result.append(key)
+    return tuple(result)
