@@ -1,0 +1,250 @@
+"""The composition root: a `Config` becomes a running Hostler.
+
+`Hostler` is the library's front door: an ASGI application with its fleet, logs and guardian. `serve` runs
+one behind a socket until a signal ends it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from hostler import __version__, aio
+from hostler.config.commands import split_command
+from hostler.config.schema import Config, Model
+from hostler.core import ModelId, StartReason, State
+from hostler.engines.locate import llama_server_argv
+from hostler.errors import ConfigError, HostlerError
+from hostler.fleet.fleet import Fleet
+from hostler.gateway.auth import KeyRing
+from hostler.gateway.pipeline import Gateway
+from hostler.logs.hub import LogHub
+from hostler.logs.stdout import StdoutCopy, monitor_for
+from hostler.process.guardian import Guardian
+from hostler.process.run import RunSpec
+from hostler.scheduler.groups import GroupPolicy
+from hostler.scheduler.matrix import MatrixError, MatrixPolicy
+from hostler.scheduler.policy import Policy
+from hostler.web.app import WebApp
+from hostler.web.server import Server, make_server, open_sockets
+from hostler.web.state import WebState
+
+# How long running requests may take to end when Hostler stops; the engines then get ten seconds more.
+DRAIN_SECONDS = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where the configuration came from, for reading it again."""
+
+    files: tuple[Path, ...] = ()
+    directory: Path | None = None
+
+
+class Hostler:
+    """One Hostler: `async with Hostler(config) as hostler`, then serve `hostler.app` with any ASGI server."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.hub = LogHub(
+            buffer_bytes=config.logs.buffer_bytes,
+            keep_runs=config.logs.keep_runs,
+            level=config.log_level,
+            time_format=config.log_time_format,
+        )
+        self.guardian = Guardian()
+        self.fleet = Fleet(
+            config, policy=policy_of(config), hub=self.hub, guardian=self.guardian, launcher=launch_spec
+        )
+        keys = KeyRing(config.api_keys)
+        self.gateway = Gateway(config, self.fleet, keys=keys, log=self.hub.proxy)
+        self.app = WebApp(WebState(config, self.fleet, self.hub), self.gateway, keys)
+        self.fleet.listeners.append(self._state_changed)
+        self._preload: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        if self.config.preload:
+            self._preload = aio.spawn(self._preload_models(), name="preload")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close(drain=0)
+
+    async def close(self, *, drain: float = DRAIN_SECONDS) -> None:
+        """Let running requests end for up to `drain` seconds, stop every engine, end every log stream."""
+        if self._preload is not None:
+            await aio.cancel_and_wait([self._preload])
+        await self.fleet.close(drain=drain)
+        await self.guardian.close()
+        self.gateway.close()
+        self.hub.close()
+
+    async def _preload_models(self) -> None:
+        for model in self.config.preload:
+            try:
+                await self.fleet.load(model, StartReason.PRELOAD)
+            except HostlerError as error:
+                self.hub.proxy.error(f"failed to preload {model}: {error.message}")
+
+    def _state_changed(self, model: ModelId, state: State) -> None:
+        if state is State.STOPPED:
+            self.gateway.engine_gone(self.config.models[model].proxy)
+
+
+def policy_of(config: Config) -> Policy:
+    """Who may run with whom; raises ConfigError for a matrix that does not compile."""
+    matrix = config.routing.matrix
+    if config.routing.use == "matrix" and matrix is not None:
+        try:
+            return MatrixPolicy(
+                matrix.sets, models=config.models, variables=matrix.vars, evict_costs=matrix.evict_costs
+            )
+        except MatrixError as error:
+            raise ConfigError(f"matrix: {error}") from error
+    return GroupPolicy(config.routing.groups.values())
+
+
+def launch_spec(model: Model) -> RunSpec:
+    """What is started for `model`; raises ConfigError when its command is unusable."""
+    if model.model:
+        assert model.port is not None
+        argv = tuple(llama_server_argv(model.model, model.port, model.args))
+    else:
+        argv = tuple(split_command(model.cmd))
+    if not argv:
+        raise ConfigError(f"model {model.id!r} has an empty command")
+    check = model.check_endpoint.strip()
+    return RunSpec(
+        argv=argv,
+        env=model.env,
+        cwd=model.cwd or None,
+        stop_argv=tuple(split_command(model.cmd_stop)),
+        proxy=model.proxy,
+        check_path=None if check == "none" else check,
+        start_timeout=model.health_check_timeout,
+        stop_grace=model.unload_timeout,
+    )
+
+
+def serve(
+    config: Config,
+    *,
+    listen: tuple[str, int],
+    tls: tuple[str, str] | None = None,
+    sources: Sources | None = None,
+    watch: bool = False,
+    on_ready: Callable[[str], None] | None = None,
+) -> int:
+    """Serve until SIGINT or SIGTERM; returns the exit status.
+
+    `listen` is (host, port), an empty host means every address. `on_ready` gets the base URL once
+    requests are answered. A second signal ends the process at once; the guardian still stops the engines.
+    Raises ConfigError when the address or the TLS files cannot be used.
+    """
+    sockets = open_sockets(*listen)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(_serve(config, host=listen[0], sockets=sockets, tls=tls, on_ready=on_ready))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if sys.platform == "win32":
+        return None
+    import uvloop
+
+    return uvloop.new_event_loop
+
+
+async def _serve(
+    config: Config,
+    *,
+    host: str,
+    sockets: list[socket.socket],
+    tls: tuple[str, str] | None,
+    on_ready: Callable[[str], None] | None,
+) -> int:
+    hostler = Hostler(config)
+    proxy = hostler.hub.proxy
+    stdout = _stdout_copy(hostler)
+    server = make_server(hostler.app, log=proxy, tls=tls)
+    stopping = _stop_on_signals(hostler)
+    async with hostler:
+        running = aio.spawn(server.serve(sockets=sockets), name="http server")
+        await server.listening.wait()
+        url = base_url(host, sockets[0].getsockname()[1], tls=tls is not None)
+        proxy.info(f"Hostler {__version__} listening on {url}, {len(config.models)} model(s)")
+        _warn_when_open(hostler, host)
+        if on_ready is not None:
+            on_ready(url)
+        await asyncio.wait([running, stopping], return_when=asyncio.FIRST_COMPLETED)
+        await _shut_down(hostler, server, running)
+    if stdout is not None:
+        await stdout.stop(1.0)
+    return 0
+
+
+async def _shut_down(hostler: Hostler, server: Server, running: asyncio.Task[None]) -> None:
+    server.stop_listening()
+    await hostler.close()
+    server.should_exit = True
+    await asyncio.wait([running])
+
+
+def _stdout_copy(hostler: Hostler) -> StdoutCopy | None:
+    monitor = monitor_for(hostler.hub, hostler.config.log_to_stdout)
+    if monitor is None:
+        return None
+    copy = StdoutCopy(monitor, sys.stdout.buffer)
+    copy.start()
+    return copy
+
+
+def _stop_on_signals(hostler: Hostler) -> asyncio.Future[None]:
+    loop = asyncio.get_running_loop()
+    stopping: asyncio.Future[None] = loop.create_future()
+
+    def stop(number: int) -> None:
+        if stopping.done():
+            # Asked twice: nothing of ours is worth waiting for. The guardian ends the engines.
+            os._exit(128 + number)
+        hostler.hub.proxy.info(f"{signal.Signals(number).name}: shutting down; once more to stop at once")
+        stopping.set_result(None)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop, number)
+    return stopping
+
+
+def base_url(host: str, port: int, *, tls: bool) -> str:
+    """The address to give to a client on this machine."""
+    if host in ("", "0.0.0.0", "::"):
+        host = "127.0.0.1"
+    shown = f"[{host}]" if ":" in host else host
+    return f"{'https' if tls else 'http'}://{shown}:{port}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _warn_when_open(hostler: Hostler, host: str) -> None:
+    if is_loopback(host) or hostler.config.api_keys:
+        return
+    where = host or "every network interface"
+    hostler.hub.proxy.warn(
+        f"listening on {where} WITHOUT API KEYS: everybody who can reach this machine can use its models, "
+        "read its logs and stop its processes. Set apiKeys in the configuration, or listen on 127.0.0.1"
+    )

@@ -1,0 +1,73 @@
+"""A slot: everything the fleet keeps for one model, whatever its process does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hostler.config.schema import Model
+from hostler.core import Exit, ModelId, StartReason, State, StopReason
+from hostler.logs.monitor import LogMonitor
+from hostler.process.run import Run, RunSpec
+
+Launcher = Callable[[Model], RunSpec]
+"""Turns a model of the configuration into what is to be started; raises ConfigError when it cannot."""
+
+
+@dataclass(slots=True)
+class Slot:
+    """One model's run, counters and timers; only the fleet writes it."""
+
+    model: Model
+    log: LogMonitor
+    runs: int = 0
+    run: Run | None = None
+    life: asyncio.Task[None] | None = None
+    stop_reason: StopReason | None = None
+    start_reason: StartReason = StartReason.REQUEST
+    state: State = State.STOPPED
+    state_since: float = 0.0
+    active: int = 0
+    last_used: float = 0.0
+    last_exit: Exit | None = None
+    last_error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStatus:
+    """A model as it is right now, for display; times in seconds."""
+
+    id: ModelId
+    state: State
+    pid: int | None
+    run: int
+    active: int
+    waiting: int
+    since: float
+    uptime: float | None
+    ttl_left: float | None
+    command: str
+    last_exit: str
+    last_error: str
+
+
+def status_of(slot: Slot, now: float, waiting: int) -> ModelStatus:
+    """A snapshot of `slot` at the monotonic time `now`."""
+    run = slot.run
+    ready_at = run.ready_at if run is not None else None
+    idle = slot.model.ttl > 0 and slot.active == 0 and slot.state is State.READY
+    return ModelStatus(
+        id=slot.model.id,
+        state=slot.state,
+        pid=run.pid if run is not None else None,
+        run=slot.runs,
+        active=slot.active,
+        waiting=waiting,
+        since=now - slot.state_since,
+        uptime=now - ready_at if ready_at is not None else None,
+        ttl_left=max(0.0, slot.last_used + slot.model.ttl - now) if idle else None,
+        command=slot.model.cmd,
+        last_exit=str(slot.last_exit) if slot.last_exit is not None else "",
+        last_error=slot.last_error,
+    )

@@ -1,0 +1,261 @@
+"""One HTTP/1.1 connection to an engine, as thin as correctness allows.
+
+A `Connection` speaks one request at a time and hands the answer to a `Sink` as it comes: head, data, end or
+failure, each exactly once and in that order, synchronously from the socket's callback. There is no buffer
+here; a sink that cannot keep up pauses the connection.
+
+What is checked: the response parser is llhttp in its strict mode, so an answer with both a length and
+chunks, or two lengths, is refused; heads are bounded; a connection that carried anything unexpected is
+never used again. Trailers are dropped knowingly (nothing we serve reads them); 1xx answers are skipped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Protocol, cast
+
+import httptools
+
+from hostler.errors import UpstreamFailed
+from hostler.gateway.headers import Headers
+from hostler.gateway.origin import Origin
+
+# Go's net/http allows an engine 10 MiB of response head, nginx 4 to 8 KiB; engines send well under 2 KiB.
+MAX_HEAD_BYTES = 262_144
+
+
+@dataclass(slots=True)
+class ResponseHead:
+    """Status and headers of an answer; `length` is None for chunked or close-delimited bodies."""
+
+    status: int
+    headers: Headers = field(default_factory=list)
+    length: int | None = None
+
+
+class Sink(Protocol):
+    """What receives an answer."""
+
+    def on_head(self, head: ResponseHead) -> None:
+        """The status and headers; called once, before anything else."""
+        ...
+
+    def on_data(self, data: bytes) -> None:
+        """A piece of the body, never empty."""
+        ...
+
+    def on_end(self) -> None:
+        """The body is complete."""
+        ...
+
+    def on_failure(self, error: UpstreamFailed) -> None:
+        """The answer will not be completed; called instead of `on_end`."""
+        ...
+
+
+class ConnectionLost(UpstreamFailed):
+    """The engine closed the connection before it sent a byte of its answer."""
+
+
+class Keeper(Protocol):
+    """Where a connection goes when its request is done; the pool."""
+
+    def give_back(self, connection: Connection) -> None:
+        """The connection may carry another request."""
+        ...
+
+    def forget(self, connection: Connection) -> None:
+        """The connection is gone."""
+        ...
+
+
+class Connection(asyncio.Protocol):
+    """One connection to an engine; owned by its pool while idle and by one request while busy."""
+
+    def __init__(self, origin: Origin, pool: Keeper | None = None) -> None:
+        self.origin = origin
+        self.transport: asyncio.Transport | None = None
+        self.used = 0
+        self._pool = pool
+        self._parser = httptools.HttpResponseParser(self)
+        self._sink: Sink | None = None
+        self._head: ResponseHead | None = None
+        self._head_bytes = 0
+        self._got_bytes = False
+        self._is_head_request = False
+        self._until_close = False
+        self._complete = False
+        self._reusable = True
+        self._pieces: list[bytes] = []
+        self._pending_headers: Headers = []
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else "busy" if self._sink is not None else "idle"
+        return f"<Connection {self.origin} {state}, {self.used} used>"
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connection can carry no further request."""
+        return self.transport is None or self.transport.is_closing()
+
+    # -- requests ---------------------------------------------------------------------------------------
+
+    def send(self, head: bytes, body: bytes, sink: Sink, *, method: str) -> None:
+        """Write a request and let `sink` have the answer; the connection must be idle."""
+        assert self._sink is None
+        assert self.transport is not None
+        self.used += 1
+        self._sink = sink
+        self._head = None
+        self._head_bytes = 0
+        self._got_bytes = self._until_close = self._complete = False
+        self._is_head_request = method == "HEAD"
+        if len(body) > 65_536:
+            self.transport.write(head)
+            self.transport.write(body)
+        else:
+            self.transport.write(head + body)
+
+    def pause(self) -> None:
+        """Stop reading: the sink is full."""
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read on."""
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def abandon(self) -> None:
+        """Give up on the answer: the engine sees the connection go, which is how it learns to stop."""
+        self._sink = None
+        self._reusable = False
+        if self.transport is not None:
+            self.transport.abort()
+
+    # -- asyncio.Protocol -------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports are of the right shape, but of no class of asyncio's.
+        self.transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        if self._sink is None:
+            # An engine that speaks without being asked; whatever it meant, it is not an answer to anyone.
+            self._close()
+            return
+        self._got_bytes = True
+        if self._head is None:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._fail("its response head is too large")
+                return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._fail("it switched protocols without being asked")
+            return
+        except httptools.HttpParserError as error:
+            self._flush()
+            self._fail(f"its answer is not valid HTTP ({error})")
+            return
+        self._flush()
+        if self._complete:
+            self._finish()
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.transport = None
+        if self._pool is not None:
+            self._pool.forget(self)
+        if self._sink is None:
+            return
+        if self._until_close and exc is None:
+            self._complete = True
+            self._finish()
+        elif self._got_bytes:
+            self._fail("it closed the connection in the middle of its answer")
+        else:
+            sink, self._sink = self._sink, None
+            sink.on_failure(
+                ConnectionLost(f"the engine at {self.origin} closed the connection without answering")
+            )
+
+    # -- httptools callbacks ----------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        if self._complete:
+            self._reusable = False
+        self._pending_headers = []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._head is None:
+            self._pending_headers.append((name, value or b""))
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if status < 200 and status != 101:
+            return
+        head = ResponseHead(status, self._pending_headers)
+        chunked = False
+        for name, value in head.headers:
+            lower = name.lower()
+            if lower == b"content-length":
+                head.length = int(value)
+            elif lower == b"transfer-encoding":
+                chunked = True
+        no_body = self._is_head_request or status in (204, 304)
+        self._until_close = not no_body and not chunked and head.length is None
+        if self._until_close or not self._parser.should_keep_alive():
+            self._reusable = False
+        self._head = head
+        assert self._sink is not None
+        self._sink.on_head(head)
+        if self._is_head_request and (chunked or head.length != 0):
+            # llhttp does not know that this answers a HEAD and would wait for the body; the answer is
+            # complete here, and the connection is given up with the confused parser.
+            self._complete = True
+            self._reusable = False
+
+    def on_body(self, data: bytes) -> None:
+        if self._complete:
+            return
+        self._pieces.append(data)
+
+    def on_message_complete(self) -> None:
+        if self._head is not None:
+            self._complete = True
+
+    # -- inner ------------------------------------------------------------------------------------------
+
+    def _flush(self) -> None:
+        pieces = self._pieces
+        if not pieces:
+            return
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        self._pieces = []
+        if self._sink is not None:
+            self._sink.on_data(data)
+
+    def _finish(self) -> None:
+        sink, self._sink = self._sink, None
+        if self._reusable and not self.closed and self._pool is not None:
+            self._pool.give_back(self)
+        else:
+            self._close()
+        if sink is not None:
+            sink.on_end()
+
+    def _fail(self, why: str) -> None:
+        sink, self._sink = self._sink, None
+        self._close()
+        if sink is not None:
+            sink.on_failure(UpstreamFailed(f"the engine at {self.origin} failed: {why}"))
+
+    def _close(self) -> None:
+        self._reusable = False
+        if self.transport is not None:
+            self.transport.abort()

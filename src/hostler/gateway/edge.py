@@ -1,0 +1,68 @@
+"""What a server can offer the gateway beyond plain ASGI, and what stands in where it does not.
+
+A server that puts an object of this shape into `scope["extensions"]["hostler.edge"]` tells of a client
+that left without anybody having to wait for it, and can break a connection off visibly. With any other
+server a small task awaits the disconnect message, and an exception makes the server close the connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Protocol
+
+from hostler import aio
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+EXTENSION = "hostler.edge"
+
+
+class Edge(Protocol):
+    """One request's connection, as the server sees it."""
+
+    def on_disconnect(self, callback: Callable[[], None] | None) -> None:
+        """Call `callback` when the client goes away before the answer is complete; None withdraws it."""
+        ...
+
+    def abort(self) -> None:
+        """Close the connection so that the client can tell that its answer is not complete."""
+        ...
+
+
+class Truncated(Exception):
+    """Raised out of the application where only that makes the server close the connection."""
+
+
+class PlainEdge:
+    """An edge made of nothing but ASGI's `receive`."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._watch: asyncio.Task[None] | None = None
+
+    def on_disconnect(self, callback: Callable[[], None] | None) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+        if callback is not None:
+            self._watch = aio.spawn(self._wait(callback), name="wait for the client to leave")
+
+    async def _wait(self, callback: Callable[[], None]) -> None:
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                break
+        callback()
+
+    def abort(self) -> None:
+        raise Truncated
+
+
+def edge_of(scope: Scope, receive: Receive) -> Edge:
+    """The server's own edge where it has one."""
+    edge: Edge | None = scope.get("extensions", {}).get(EXTENSION)
+    return edge if edge is not None else PlainEdge(receive)

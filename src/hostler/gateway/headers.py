@@ -1,0 +1,83 @@
+"""Which headers travel, by RFC 9110 section 7.6.1: hop-by-hop ones end here, the others go on unchanged.
+
+Headers are lists of `(name, value)` byte pairs; names of requests are lower case, as the edge delivers them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+Headers = list[tuple[bytes, bytes]]
+
+HOP_BY_HOP = frozenset(
+    (
+        b"connection",
+        b"proxy-connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    )
+)
+# Framing is ours on both sides; `expect` was answered at the edge.
+REQUEST_DROPPED = HOP_BY_HOP | {b"content-length", b"expect", b"x-forwarded-for"}
+CREDENTIALS = frozenset((b"authorization", b"x-api-key"))
+
+
+def connection_tokens(headers: Iterable[tuple[bytes, bytes]]) -> frozenset[bytes]:
+    """The lower-case names that `Connection` declares to be hop-by-hop as well."""
+    tokens: set[bytes] = set()
+    for name, value in headers:
+        if name.lower() == b"connection":
+            tokens.update(token.strip().lower() for token in value.split(b","))
+    return frozenset(tokens)
+
+
+def request_headers(
+    headers: Headers, *, client: str | None, length: int | None, drop_credentials: bool = False
+) -> Headers:
+    """The headers an engine gets.
+
+    `length` is the size of the body in bytes, None for a request without one. `client` is the peer address
+    that is added to `X-Forwarded-For`. `drop_credentials` removes the key the client showed to *us*.
+    """
+    named = connection_tokens(headers)
+    forwarded: list[bytes] = []
+    result: Headers = []
+    for name, value in headers:
+        if name in REQUEST_DROPPED or name in named:
+            if name == b"x-forwarded-for":
+                forwarded.append(value)
+            continue
+        if drop_credentials and name in CREDENTIALS:
+            continue
+        result.append((name, value))
+    if client is not None:
+        forwarded.append(client.encode("ascii", "replace"))
+    if forwarded:
+        result.append((b"x-forwarded-for", b", ".join(forwarded)))
+    if length is not None:
+        result.append((b"content-length", str(length).encode()))
+    return result
+
+
+def response_headers(headers: Headers) -> Headers:
+    """The headers a client gets: all but the hop-by-hop ones; event streams ask proxies not to buffer."""
+    named = connection_tokens(headers)
+    result: Headers = []
+    is_event_stream = has_hint = False
+    for name, value in headers:
+        lower = name.lower()
+        if lower in HOP_BY_HOP or lower in named:
+            continue
+        if lower == b"content-type" and b"text/event-stream" in value.lower():
+            is_event_stream = True
+        elif lower == b"x-accel-buffering":
+            has_hint = True
+        result.append((name, value))
+    if is_event_stream and not has_hint:
+        result.append((b"x-accel-buffering", b"no"))
+    return result

@@ -1,0 +1,78 @@
+"""Which paths name a model in their body or query, and how `/upstream/{model}/{rest}` is taken apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
+
+from hostler.core import ModelId
+
+POST_ROUTES = frozenset(
+    (
+        "/v1/chat/completions",
+        "/v1/completions",
+        "/v1/responses",
+        "/v1/messages",
+        "/v1/messages/count_tokens",
+        "/v1/embeddings",
+        "/v1/rerank",
+        "/v1/reranking",
+        "/rerank",
+        "/reranking",
+        "/infill",
+        "/completion",
+        "/v1/audio/speech",
+        "/v1/audio/voices",
+        "/v1/audio/transcriptions",
+        "/v1/images/generations",
+        "/v1/images/edits",
+        "/sdapi/v1/txt2img",
+        "/sdapi/v1/img2img",
+        "/audioapi/v1/tasks/run",
+        "/v/chat/completions",
+        "/v/completions",
+        "/v/responses",
+        "/v/messages",
+        "/v/messages/count_tokens",
+        "/v/embeddings",
+        "/v/rerank",
+        "/v/reranking",
+    )
+)
+GET_ROUTES = frozenset(("/v1/audio/voices", "/sdapi/v1/loras", "/props"))
+
+UPSTREAM = b"/upstream/"
+
+
+def engine_path(raw_path: bytes) -> bytes:
+    """The path an engine gets: `/v/…` loses its version mark, `/audioapi/…` its first segment."""
+    if raw_path.startswith(b"/v/"):
+        return raw_path[2:]
+    if raw_path.startswith(b"/audioapi/"):
+        return raw_path[9:]
+    return raw_path
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamPath:
+    """`/upstream/{model}{rest}`: `rest` keeps its escaping and is b"" when not even a slash followed."""
+
+    model: ModelId
+    rest: bytes
+
+
+def split_upstream(raw_path: bytes, resolve: Callable[[str], ModelId | None]) -> UpstreamPath | None:
+    """Take `raw_path` (which starts with `/upstream/`) apart; None when no prefix of it is a model.
+
+    The longest run of segments that names a model wins, so ids may contain slashes, escaped or not.
+    """
+    segments = raw_path[len(UPSTREAM) :].split(b"/")
+    found: UpstreamPath | None = None
+    for count in range(1, min(len(segments), 32) + 1):
+        name = unquote_to_bytes(b"/".join(segments[:count])).decode("utf-8", "replace")
+        model = resolve(name) if name else None
+        if model is not None:
+            rest = segments[count:]
+            found = UpstreamPath(model, b"/" + b"/".join(rest) if rest else b"")
+    return found

@@ -1,0 +1,130 @@
+"""Warm connections to engines, one pool for each origin."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+
+from hostler.clock import SYSTEM, Clock
+from hostler.errors import UpstreamFailed
+from hostler.gateway.connection import Connection
+from hostler.gateway.origin import Origin
+
+# Idle connections kept for each origin. More requests at once than this is rare for one engine.
+MAX_IDLE = 64
+LOOPBACK = ("127.0.0.1", "::1")
+
+
+class Pool:
+    """Warm connections to one origin.
+
+    Only the event loop's thread touches it. Idle connections are used last in, first out, so that a quiet
+    pool shrinks; one that the engine closes is dropped at once, one that is idle for `idle` seconds at the
+    next use.
+    """
+
+    def __init__(
+        self, origin: Origin, *, connect: float = 30.0, idle: float = 90.0, clock: Clock = SYSTEM
+    ) -> None:
+        self.origin = origin
+        self._connect_timeout = connect or None
+        self._idle_timeout = idle
+        self._clock = clock
+        self._idle: dict[Connection, float] = {}
+        self._ssl = ssl.create_default_context() if origin.scheme == "https" else None
+
+    def __repr__(self) -> str:
+        return f"<Pool {self.origin}, {len(self._idle)} idle>"
+
+    def take(self) -> Connection | None:
+        """A warm connection, or None."""
+        while self._idle:
+            connection, since = self._idle.popitem()
+            if connection.closed:
+                continue
+            if self._idle_timeout and self._clock.monotonic() - since > self._idle_timeout:
+                connection.abandon()
+                continue
+            return connection
+        return None
+
+    async def connect(self) -> Connection:
+        """A new connection; raises UpstreamFailed when the engine cannot be reached in time."""
+        # Engines nearly always listen on one of the two loopback addresses; asking the resolver about
+        # "localhost" would cost a thread for each connection.
+        hosts = LOOPBACK if self.origin.host == "localhost" else (self.origin.host,)
+        problem: Exception | None = None
+        for host in hosts:
+            try:
+                return await self._connect_to(host)
+            except TimeoutError:
+                problem = TimeoutError(f"no connection within {self._connect_timeout:g} s")
+            except OSError as error:
+                problem = error
+        raise UpstreamFailed(f"cannot reach the engine at {self.origin}: {reason(problem)}") from problem
+
+    async def _connect_to(self, host: str) -> Connection:
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(self._connect_timeout):
+            _, connection = await loop.create_connection(
+                lambda: Connection(self.origin, self),
+                host,
+                self.origin.port,
+                ssl=self._ssl,
+                server_hostname=self.origin.host if self._ssl else None,
+            )
+        return connection
+
+    def give_back(self, connection: Connection) -> None:
+        """Keep `connection` for the next request; more than MAX_IDLE are closed."""
+        if len(self._idle) >= MAX_IDLE:
+            connection.abandon()
+            return
+        self._idle[connection] = self._clock.monotonic()
+
+    def forget(self, connection: Connection) -> None:
+        """`connection` is gone."""
+        self._idle.pop(connection, None)
+
+    def close(self) -> None:
+        """Close every idle connection; busy ones end with their requests."""
+        for connection in list(self._idle):
+            connection.abandon()
+        self._idle.clear()
+
+
+def reason(error: Exception | None) -> str:
+    """The words of an error for a person; asyncio's own text lists every address it tried."""
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__
+
+
+class PoolSet:
+    """The pools of all origins, made when first used."""
+
+    def __init__(self, clock: Clock = SYSTEM) -> None:
+        self._clock = clock
+        self._pools: dict[tuple[Origin, float, float], Pool] = {}
+
+    def get(self, origin: Origin, *, connect: float, idle: float) -> Pool:
+        """The pool for `origin` with these limits, in seconds."""
+        key = (origin, connect, idle)
+        pool = self._pools.get(key)
+        if pool is None:
+            pool = self._pools[key] = Pool(origin, connect=connect, idle=idle, clock=self._clock)
+        return pool
+
+    def close_origin(self, origin: Origin) -> None:
+        """Close the idle connections of an origin whose engine is gone."""
+        for (known, _, _), pool in self._pools.items():
+            if known == origin:
+                pool.close()
+
+    def close(self) -> None:
+        """Close every idle connection of every pool."""
+        for pool in self._pools.values():
+            pool.close()
+        self._pools.clear()

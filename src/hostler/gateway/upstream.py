@@ -1,0 +1,138 @@
+"""One request to an engine: its bytes, and its answer as something to await and read."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from hostler.errors import UpstreamFailed
+from hostler.gateway.connection import Connection, ConnectionLost, ResponseHead
+from hostler.gateway.headers import Headers
+from hostler.gateway.pool import Pool
+
+
+def request_head(method: str, target: bytes, host: bytes | None, headers: Headers) -> bytes:
+    """The request line and headers as bytes; `host` is added when `headers` has none."""
+    parts = [method.encode("ascii"), b" ", target, b" HTTP/1.1\r\n"]
+    has_host = False
+    for name, value in headers:
+        if name == b"host":
+            has_host = True
+        parts += (name, b": ", value, b"\r\n")
+    if not has_host and host is not None:
+        parts += (b"host: ", host, b"\r\n")
+    parts.append(b"\r\n")
+    return b"".join(parts)
+
+
+class Exchange:
+    """A request in flight as an async iterable answer; the sink for callers that await.
+
+    The buffer between the engine and the reader is bounded: above `high` bytes the connection is paused
+    until the reader has taken them.
+    """
+
+    def __init__(self, *, high: int = 262_144) -> None:
+        self.head: asyncio.Future[ResponseHead] = asyncio.get_running_loop().create_future()
+        self.connection: Connection | None = None
+        self._high = high
+        self._chunks: list[bytes] = []
+        self._size = 0
+        self._ended = False
+        self._error: UpstreamFailed | None = None
+        self._wake: asyncio.Future[None] | None = None
+        self._paused = False
+
+    # Sink
+    def on_head(self, head: ResponseHead) -> None:
+        if not self.head.done():
+            self.head.set_result(head)
+
+    def on_data(self, data: bytes) -> None:
+        self._chunks.append(data)
+        self._size += len(data)
+        if self._size > self._high and not self._paused and self.connection is not None:
+            self._paused = True
+            self.connection.pause()
+        self._notify()
+
+    def on_end(self) -> None:
+        self._ended = True
+        self._notify()
+
+    def on_failure(self, error: UpstreamFailed) -> None:
+        self._error = error
+        self._ended = True
+        if not self.head.done():
+            self.head.set_exception(error)
+            self.head.exception()  # observed here: a caller that was cancelled will not
+        self._notify()
+
+    def _notify(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    async def read(self) -> bytes:
+        """All bytes that have come since the last read; empty at the end.
+
+        Raises UpstreamFailed when the answer broke off, after what did come was read.
+        """
+        while not self._chunks:
+            if self._error is not None:
+                raise self._error
+            if self._ended:
+                return b""
+            self._wake = asyncio.get_running_loop().create_future()
+            try:
+                await self._wake
+            finally:
+                self._wake = None
+        data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        self._chunks.clear()
+        self._size = 0
+        if self._paused and self.connection is not None:
+            self._paused = False
+            if not self._ended:
+                self.connection.resume()
+        return data
+
+    def close(self) -> None:
+        """End the exchange; if the answer is not complete the engine sees its client go."""
+        if not self._ended and self.connection is not None:
+            self._ended = True
+            self.connection.abandon()
+        with contextlib.suppress(asyncio.InvalidStateError):
+            self.head.cancel()
+
+
+async def exchange(
+    pool: Pool, method: str, head: bytes, body: bytes, *, response_timeout: float = 0.0
+) -> tuple[Exchange, ResponseHead]:
+    """Send a request and wait for the head of its answer.
+
+    A warm connection that the engine had just closed is replaced once by a fresh one: nothing of the answer
+    had come, so nothing can come twice. `response_timeout` (seconds, 0 for none) bounds the wait for the
+    head. Raises UpstreamFailed. The caller must close the exchange.
+    """
+    warm = pool.take()
+    for attempt in (1, 2):
+        connection = warm if attempt == 1 and warm is not None else await pool.connect()
+        result = Exchange()
+        result.connection = connection
+        connection.send(head, body, result, method=method)
+        try:
+            async with asyncio.timeout(response_timeout or None):
+                return result, await result.head
+        except ConnectionLost:
+            result.close()
+            if connection is not warm:
+                raise
+        except TimeoutError:
+            result.close()
+            raise UpstreamFailed(
+                f"the engine at {pool.origin} did not begin to answer within {response_timeout:g} s"
+            ) from None
+        except BaseException:
+            result.close()
+            raise
+    raise AssertionError("unreachable")

@@ -1,0 +1,186 @@
+"""The whole HTTP surface as one ASGI application.
+
+Paths that name a model go to the gateway; everything else is ordinary routes. Around both: CORS, keys, and
+one access line in the proxy's log when a request ends.
+"""
+
+from __future__ import annotations
+
+from email.utils import formatdate
+from typing import TYPE_CHECKING, Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+
+from hostler.clock import SYSTEM, Clock
+from hostler.config.schema import ApiKey
+from hostler.errors import Forbidden, HostlerError, InternalError, MethodNotAllowed, NotFound
+from hostler.gateway.answers import error_answer, header
+from hostler.gateway.auth import KeyRing
+from hostler.gateway.edge import Message, Receive, Scope, Send
+from hostler.gateway.headers import Headers
+from hostler.gateway.paths import GET_ROUTES, POST_ROUTES
+from hostler.web import api, logs, pages
+
+if TYPE_CHECKING:
+    from hostler.gateway.pipeline import Gateway
+    from hostler.logs.monitor import LogMonitor
+    from hostler.web.state import WebState
+
+# No key is asked for here: a monitor must be able to see that we live, a browser must find its way.
+OPEN_PATHS = frozenset(("/health", "/wol-health", "/", "/favicon.ico", "/upstream"))
+QUIET_PREFIXES = ("/wol-health", "/health", "/api/performance", "/metrics")
+DEFAULT_CORS_HEADERS = b"Content-Type, Authorization, Accept, X-Requested-With"
+TOKEN_CHARACTERS = frozenset(b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+
+
+class WebApp:
+    """The outermost application: decides who serves a request, and writes its access line."""
+
+    def __init__(self, state: WebState, gateway: Gateway, keys: KeyRing, clock: Clock = SYSTEM) -> None:
+        self._gateway = gateway
+        self._log: LogMonitor = state.hub.proxy
+        self._clock = clock
+        routes = [*api.routes(), *logs.routes(), *pages.routes()]
+        self._routes = Starlette(
+            routes=routes,
+            exception_handlers={HostlerError: _on_error, HTTPException: _on_http_error},
+            middleware=[Middleware(KeyCheck, keys=keys)],
+        )
+        self._routes.router.redirect_slashes = False
+        self._routes.state.hostler = state
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            return
+        path: str = scope["path"]
+        method: str = scope["method"]
+        counted = CountedSend(send)
+        began = self._clock.monotonic()
+        try:
+            if method == "OPTIONS":
+                await _answer_options(scope["headers"], counted)
+            elif (
+                (method == "POST" and path in POST_ROUTES)
+                or path.startswith("/upstream/")
+                or (method in ("GET", "HEAD") and path in GET_ROUTES)
+            ):
+                await self._gateway(scope, receive, counted)
+            else:
+                await self._routes(scope, receive, counted)
+        except HostlerError as error:
+            await _send_error(error, scope, counted)
+        finally:
+            if not path.startswith(QUIET_PREFIXES):
+                self._log.info(access_line(scope, counted, self._clock.monotonic() - began))
+
+
+class CountedSend:
+    """`send`, and what went through it."""
+
+    __slots__ = ("_send", "bytes", "status")
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.status = 0
+        self.bytes = 0
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = message["headers"] = list(message.get("headers", ()))
+            # An engine's date is passed on; what is ours gets one here (RFC 9110, section 6.6.1).
+            if not any(name.lower() == b"date" for name, _ in headers):
+                headers.append((b"date", formatdate(usegmt=True).encode()))
+        else:
+            self.bytes += len(message.get("body", b""))
+        await self._send(message)
+
+
+def access_line(scope: Scope, sent: CountedSend, seconds: float) -> str:
+    """One line about a finished request; the status is `-` when its client left before there was one."""
+    headers: Headers = scope["headers"]
+    client = scope.get("client")
+    address = header(headers, b"x-forwarded-for").split(b",")[0].strip() or header(headers, b"x-real-ip")
+    who = address.decode("latin-1") or (client[0] if client else "-")
+    agent = header(headers, b"user-agent").decode("latin-1")
+    request = f"{scope['method']} {scope['path']} HTTP/{scope.get('http_version', '1.1')}"
+    # What a client chose must not be able to forge a line of the log.
+    quoted = [text.encode("unicode_escape").decode().replace('"', "'") for text in (who, request, agent)]
+    return f'Request {quoted[0]} "{quoted[1]}" {sent.status or "-"} {sent.bytes} "{quoted[2]}" {seconds:.3f}s'
+
+
+class KeyCheck:
+    """Asks for a key wherever one is configured, and for the scope that the path needs."""
+
+    def __init__(self, app: Any, keys: KeyRing) -> None:
+        self._app = app
+        self._keys = keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path: str = scope["path"]
+        if self._keys and path not in OPEN_PATHS:
+            key = self._keys.check(scope["headers"])
+            if key is not None:
+                _require_scope(key, path)
+        await self._app(scope, receive, send)
+
+
+def _require_scope(key: ApiKey, path: str) -> None:
+    if not key.scopes:
+        return
+    if path.startswith("/logs"):
+        needed = "logs"
+    elif path in ("/v1/models", "/models"):
+        needed = "inference"
+    else:
+        needed = "admin"
+    if needed not in key.scopes:
+        raise Forbidden(f"this API key lacks the scope {needed!r}")
+
+
+async def _answer_options(headers: Headers, send: Send) -> None:
+    asked = header(headers, b"access-control-request-headers")
+    names = [name.strip() for name in asked.split(b",")]
+    names = [name for name in names if name and TOKEN_CHARACTERS.issuperset(name)]
+    answer: Headers = [
+        (b"access-control-allow-origin", b"*"),
+        (b"access-control-allow-methods", b"GET, POST, PUT, PATCH, DELETE, OPTIONS"),
+        (b"access-control-allow-headers", b", ".join(names) if asked else DEFAULT_CORS_HEADERS),
+        (b"access-control-max-age", b"86400"),
+    ]
+    await send({"type": "http.response.start", "status": 204, "headers": answer})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _send_error(error: HostlerError, scope: Scope, send: Send) -> None:
+    accept = header(scope["headers"], b"accept")
+    status, headers, body = error_answer(error, path=scope["path"], accept=accept)
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _on_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HostlerError)
+    accept = request.headers.get("accept", "").encode("latin-1")
+    status, headers, body = error_answer(error, path=request.url.path, accept=accept)
+    return Response(body, status, {name.decode(): value.decode("latin-1") for name, value in headers})
+
+
+async def _on_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    known: HostlerError
+    if error.status_code == 404:
+        known = NotFound(f"there is nothing at {request.url.path}")
+    elif error.status_code == 405:
+        known = MethodNotAllowed(f"{request.url.path} does not take {request.method}")
+    else:
+        known = InternalError(str(error.detail))
+    answer = await _on_error(request, known)
+    for name, value in (error.headers or {}).items():
+        answer.headers[name] = value
+    return answer

@@ -1,0 +1,115 @@
+"""The log routes: plain text, history first and then live, from one cursor.
+
+A stream ends when the client leaves or Hostler stops. A client that reads slowly delays nobody: its
+follower stands still until the socket takes more, and then is told how many bytes it missed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from urllib.parse import unquote
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from hostler.errors import ClientError
+from hostler.gateway.edge import edge_of
+from hostler.logs.monitor import LogMonitor
+from hostler.logs.text import TextStream
+from hostler.web.state import WebState, state_of
+
+STREAM_HEADERS = {
+    "content-type": "text/plain; charset=utf-8",
+    "x-content-type-options": "nosniff",
+    "x-accel-buffering": "no",
+    "cache-control": "no-cache",
+}
+
+
+def routes() -> list[Route]:
+    """Every route of this module."""
+    return [
+        Route("/logs", history),
+        Route("/logs/stream", stream),
+        Route("/logs/stream/{name:path}", stream),
+        Route("/logs/{name:path}", history),
+    ]
+
+
+async def history(request: Request) -> Response:
+    """What is held of a log now; a browser is shown the page instead of the combined log."""
+    name = request.path_params.get("name", "")
+    if not name and "text/html" in request.headers.get("accept", ""):
+        return RedirectResponse("/ui/", 302)
+    monitor = find_monitor(state_of(request), name)
+    return PlainTextResponse(monitor.history(), headers={"x-content-type-options": "nosniff"})
+
+
+async def stream(request: Request) -> Response:
+    """A log that goes on."""
+    monitor = find_monitor(state_of(request), request.path_params.get("name", ""))
+    return LogStream(monitor, history="no-history" not in request.query_params)
+
+
+def find_monitor(state: WebState, name: str) -> LogMonitor:
+    """The log called `name`: nothing, `proxy`, `upstream`, a model id or an alias.
+
+    Ids may hold slashes; segments after the longest one that fits are ignored, and so is a query that got
+    into the path. Raises ClientError that names what there is.
+    """
+    name = unquote(name).split("?", 1)[0].strip("/")
+    if name in ("", "proxy", "upstream"):
+        found = state.hub.find(name)
+        assert found is not None
+        return found
+    segments = name.split("/")
+    for count in range(len(segments), 0, -1):
+        model = state.config.resolve("/".join(segments[:count]))
+        if model is not None:
+            return state.hub.model(model)
+    known = ", ".join(repr(str(model)) for model in sorted(state.config.models)[:50])
+    raise ClientError(
+        f"invalid logger. Use 'proxy', 'upstream' or a model's ID: {known or '(there are none)'}"
+    )
+
+
+class LogStream(Response):
+    """A response that follows a monitor until the client leaves."""
+
+    def __init__(self, monitor: LogMonitor, *, history: bool) -> None:
+        super().__init__(None, headers=STREAM_HEADERS)
+        self._monitor = monitor
+        self._history = history
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        del self.headers["content-length"]
+        # The follower is made before the headers go out: a client that sees them misses nothing after.
+        follower = self._monitor.follow(history=self._history)
+        edge = edge_of(scope, receive)
+        task = asyncio.current_task()
+        assert task is not None
+        left = False
+
+        def leave() -> None:
+            nonlocal left
+            left = True
+            task.cancel()
+
+        text = TextStream()
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            if scope["method"] != "HEAD":
+                edge.on_disconnect(leave)
+                async for chunk in follower:
+                    await send({"type": "http.response.body", "body": text.render(chunk), "more_body": True})
+            edge.on_disconnect(None)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        except asyncio.CancelledError:
+            if not left:
+                raise
+            task.uncancel()
+        finally:
+            edge.on_disconnect(None)
+            follower.close()
