@@ -5,10 +5,12 @@
     │   ├── Unauthorized       401
     │   ├── Forbidden          403
     │   ├── NotFound           404  no such model, request, log
+    │   ├── MethodNotAllowed   405
     │   ├── RequestTimeout     408  the client sent too slowly
     │   ├── Conflict           409
     │   ├── TooLarge           413
-    │   └── QueueFull          429  try again later
+    │   ├── QueueFull          429  try again later
+    │   └── HeadTooLarge       431
     ├── ConfigError            500  the configuration is wrong; found at load where possible
     ├── ModelError             502  the engine is at fault
     │   ├── StartFailed        502  it did not become ready
@@ -99,6 +101,13 @@ class NotFound(ClientError):
     code = "not_found"
 
 
+class MethodNotAllowed(ClientError):
+    """The path exists, but not for this method."""
+
+    status = 405
+    code = "invalid_request"
+
+
 class RequestTimeout(ClientError):
     """The client took too long to send its request."""
 
@@ -126,6 +135,13 @@ class QueueFull(ClientError):
     status = 429
     type = "rate_limit_error"
     code = "concurrency_limit"
+
+
+class HeadTooLarge(ClientError):
+    """The request line and headers are larger than the limit."""
+
+    status = 431
+    code = "invalid_request"
 
 
 class ConfigError(HostlerError):
