@@ -102,7 +102,7 @@ def test_quiet_servers_are_announced(
 def test_serve_what_cannot_be_used(
     served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "config.yaml").write_text("models: {a: {cmd: '${NOPE}', ttl: x}}\n")
+    (tmp_path / "config.yaml").write_text("models: {a: {cmd: '${PORT}', ttl: x, unloadTimeout: y}}\n")
 
     assert main(["serve"]) == 1
 

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -48,17 +48,32 @@ class Case:
     mark: str
     process: subprocess.Popen[bytes]
     port: int
+    unanswered: list[http.client.HTTPConnection] = field(default_factory=list)
+
+    def end(self) -> None:
+        """Whatever became of it, leave nothing."""
+        self.process.kill()
+        self.process.wait()
+        for connection in self.unanswered:
+            connection.close()
+        for process in self.left():
+            process.kill()
 
     def left(self) -> list[psutil.Process]:
         """Every live process that carries the mark."""
-        found = []
-        for process in psutil.process_iter():
-            try:
-                if process.environ().get(MARK) == self.mark and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-            except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
-                continue
-        return found
+        return survivors({self.mark})
+
+
+def survivors(marks: set[str]) -> list[psutil.Process]:
+    """Every live process that carries one of `marks`."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(MARK) in marks and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+            continue
+    return found
 
 
 def write_config(path: Path) -> None:
@@ -96,17 +111,16 @@ def start(folder: Path) -> Case:
     return Case(mark, process, port)
 
 
-def ask(port: int, method: str, path: str, *, wait: bool) -> None:
-    """Send a request; the answer is not waited for unless `wait`."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+def ask(case: Case, path: str, *, wait: bool) -> None:
+    """POST; the answer is not waited for unless `wait`."""
+    connection = http.client.HTTPConnection("127.0.0.1", case.port, timeout=20)
+    case.unanswered.append(connection)
     try:
-        connection.request(method, path)
+        connection.request("POST", path)
         if wait:
             connection.getresponse().read()
     except (OSError, http.client.HTTPException):
         pass  # Hostler was killed under it
-    if wait:
-        connection.close()
 
 
 def bring_into_state(case: Case, choose: random.Random) -> None:
@@ -117,7 +131,7 @@ def bring_into_state(case: Case, choose: random.Random) -> None:
     for name in chosen:
         slow = name in ("starting", "hangs-in-health")
         load = threading.Thread(
-            target=ask, args=(case.port, "POST", f"/api/models/load/{name}"), kwargs={"wait": not slow}
+            target=ask, args=(case, f"/api/models/load/{name}"), kwargs={"wait": not slow}
         )
         load.start()
         threads.append(load)
@@ -126,7 +140,7 @@ def bring_into_state(case: Case, choose: random.Random) -> None:
             thread.join(10)
         if choose.random() < 0.5:
             # One is being stopped at that moment.
-            ask(case.port, "POST", f"/api/models/unload/{chosen[0]}", wait=False)
+            ask(case, f"/api/models/unload/{chosen[0]}", wait=False)
     time.sleep(choose.random() * 0.03)  # not waiting for anything: the moment of death is what varies
 
 
@@ -141,16 +155,15 @@ def test_a_hundred_deaths_leave_no_process(tmp_path: Path) -> None:
                 bring_into_state(case, choose)
             for case in cases:
                 engines_seen += len(case.left()) - 1
+            killed = time.monotonic()
+            for case in cases:
                 case.process.send_signal(signal.SIGKILL)
-                killed = time.monotonic()
-                wait_until(lambda case=case: not case.left(), f"{case.left()} to end", LIMIT)  # type: ignore[misc]
-                worst = max(worst, time.monotonic() - killed)
+            marks = {case.mark for case in cases}
+            wait_until(lambda marks=marks: not survivors(marks), "every process to end", LIMIT)  # type: ignore[misc]
+            worst = max(worst, time.monotonic() - killed)
         finally:
             for case in cases:
-                case.process.kill()
-                case.process.wait()
-                for process in case.left():
-                    process.kill()
+                case.end()
 
     print(f"{KILLS} deaths with {engines_seen} processes alive; the last one was gone after {worst:.2f} s")
     assert engines_seen > KILLS
@@ -160,7 +173,7 @@ def test_a_second_ctrl_c_ends_at_once_and_leaves_no_process(tmp_path: Path) -> N
     case = start(tmp_path / "one")
     try:
         wait_until_listening(case.port, alive=lambda: case.process.poll() is None, timeout=30)
-        ask(case.port, "POST", "/api/models/load/ignores-term", wait=True)
+        ask(case, "/api/models/load/ignores-term", wait=True)
         assert len(case.left()) >= 3
 
         case.process.send_signal(signal.SIGINT)
@@ -170,9 +183,7 @@ def test_a_second_ctrl_c_ends_at_once_and_leaves_no_process(tmp_path: Path) -> N
         assert case.process.wait(2) == 130
         wait_until(lambda: not case.left(), "every process to end", LIMIT)
     finally:
-        case.process.kill()
-        for process in case.left():
-            process.kill()
+        case.end()
 
 
 def _answers(port: int) -> bool:

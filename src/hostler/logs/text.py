@@ -34,9 +34,7 @@ class TextStream:
         """The bytes of `chunk`, after a line that says how many were missed before them if any were."""
         data = chunk.data
         if chunk.missed:
-            cut = self._line_open
-            self._line_open = False
-            data = gap_line(chunk.missed, line_cut=cut) + data
+            data = gap_line(chunk.missed, line_cut=self._line_open) + data
         if data:
             self._line_open = not data.endswith(b"\n")
         return data
