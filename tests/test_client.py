@@ -110,6 +110,7 @@ def test_error_carries_what_the_server_said(api: FakeApi, client: HostlerClient)
     ("body", "message"),
     [
         (b"404 page not found\n", "404 page not found"),
+        (b"hostler: no such log", "no such log"),
         (b"", "404 Not Found"),
         (b'{"error": "plain"}', "plain"),
         (b'{"error": {}}', "404 Not Found"),

@@ -24,9 +24,11 @@ from hostler.core import ModelId, StartReason, State
 from hostler.engines.locate import llama_server_argv
 from hostler.errors import ConfigError, HostlerError
 from hostler.fleet.fleet import Fleet
+from hostler.fleet.slot import Launcher
 from hostler.gateway.auth import KeyRing
 from hostler.gateway.pipeline import Gateway
 from hostler.logs.hub import LogHub
+from hostler.logs.monitor import LogMonitor
 from hostler.logs.stdout import StdoutCopy, monitor_for
 from hostler.process.guardian import Guardian
 from hostler.process.run import RunSpec
@@ -62,7 +64,11 @@ class Hostler:
         )
         self.guardian = Guardian()
         self.fleet = Fleet(
-            config, policy=policy_of(config), hub=self.hub, guardian=self.guardian, launcher=launch_spec
+            config,
+            policy=policy_of(config),
+            hub=self.hub,
+            guardian=self.guardian,
+            launcher=launcher_of(config, self.hub.proxy),
         )
         keys = KeyRing(config.api_keys)
         self.gateway = Gateway(config, self.fleet, keys=keys, log=self.hub.proxy)
@@ -112,13 +118,46 @@ def policy_of(config: Config) -> Policy:
     return GroupPolicy(config.routing.groups.values())
 
 
-def launch_spec(model: Model) -> RunSpec:
-    """What is started for `model`; raises ConfigError when its command is unusable."""
-    if model.model:
-        assert model.port is not None
-        argv = tuple(llama_server_argv(model.model, model.port, model.args))
-    else:
-        argv = tuple(split_command(model.cmd))
+def launcher_of(config: Config, log: LogMonitor) -> Launcher:
+    """What is started for a model of `config`; the result raises ConfigError for an unusable command."""
+
+    def launch(model: Model) -> RunSpec:
+        if model.model:
+            return _built_in(model, config, log)
+        return _spec(model, tuple(split_command(model.cmd)), model.proxy)
+
+    return launch
+
+
+def _built_in(model: Model, config: Config, log: LogMonitor) -> RunSpec:
+    """A GGUF file: nobody chose its port, so one that is taken on this machine is passed over."""
+    assert model.port is not None
+    others = {other.port for other in config.models.values()}
+    port = model.port
+    while not _is_free(port):
+        port += 1
+        while port in others:
+            port += 1
+        if port > 65_535:
+            raise ConfigError(f"model {model.id!r}: no port from {model.port} on is free")
+    proxy = model.proxy
+    if port != model.port:
+        log.warn(f"{model.id}: port {model.port} is taken by another process, using {port}")
+        proxy = proxy.replace(f":{model.port}", f":{port}", 1)
+    return _spec(model, tuple(llama_server_argv(model.model, port, model.args)), proxy)
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _spec(model: Model, argv: tuple[str, ...], proxy: str) -> RunSpec:
     if not argv:
         raise ConfigError(f"model {model.id!r} has an empty command")
     check = model.check_endpoint.strip()
@@ -127,7 +166,7 @@ def launch_spec(model: Model) -> RunSpec:
         env=model.env,
         cwd=model.cwd or None,
         stop_argv=tuple(split_command(model.cmd_stop)),
-        proxy=model.proxy,
+        proxy=proxy,
         check_path=None if check == "none" else check,
         start_timeout=model.health_check_timeout,
         stop_grace=model.unload_timeout,

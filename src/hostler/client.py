@@ -70,6 +70,7 @@ class ApiError(CallError):
                 details=details if isinstance(details, dict) else None,
             )
         text = error if isinstance(error, str) else body[:500].decode("utf-8", "replace").strip()
+        text = text.removeprefix("hostler: ")  # how the server signs plain text
         return cls(status, text or f"{status} {reason}")
 
     @property

@@ -111,6 +111,15 @@ def test_failure_says_all_there_is(api: FakeApi, capsys: pytest.CaptureFixture[s
     assert lines[-1] == f"  whole log: hostler logs m, or {api.url}/logs/stream/m"
 
 
+def test_failure_does_not_repeat_itself(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
+    """The cause may stand in the message already."""
+    error = {"message": "m: no memory", "details": {"cause": {"message": "no memory", "advice": "less -ngl"}}}
+    api.routes["POST /api/models/load/m"] = Answer.of({"error": error}, 502)
+
+    assert main(["load", "m"]) == 1
+    assert capsys.readouterr().err.splitlines()[1:3] == ["hostler: m: no memory", "  advice: less -ngl"]
+
+
 def test_failure_that_is_not_the_engines(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
     api.routes["POST /api/models/load/x"] = Answer.of({"error": {"message": "model not found"}}, 404)
 

@@ -22,7 +22,15 @@ MODELS = [
         "since": 75.2,
         "uptime": 75.2,
     },
-    {"id": "asleep", "state": "stopped", "pid": None, "run": 1, "active": 0, "waiting": 0, "last_exit": ""},
+    {
+        "id": "asleep",
+        "state": "stopped",
+        "pid": None,
+        "run": 1,
+        "active": 0,
+        "waiting": 0,
+        "last_exit": "exit code 0",
+    },
     {
         "id": "sick",
         "state": "stopped",
@@ -49,11 +57,10 @@ def test_ps_all(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
     api.routes["GET /api/models"] = Answer.of({"models": MODELS})
 
     assert main(["ps", "--all"]) == 0
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]] == [
-        "busy",
-        "asleep",
-        "sick",
-    ]
+
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == ["busy", "asleep", "sick"]
+    assert lines[2].endswith(" 0"), "an orderly end is no news"
 
 
 def test_ps_json(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
@@ -110,3 +117,12 @@ def test_server_version(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> Non
 
     assert main(["version", "--server"]) == 0
     assert f"server  9.9 (abc) at {api.url}" in capsys.readouterr().out
+
+
+def test_long_notes_are_cut(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
+    """The whole of it is in --json and in the log."""
+    sick = {"id": "sick", "state": "stopped", "last_error": "x" * 500}
+    api.routes["GET /api/models"] = Answer.of({"models": [sick]})
+
+    assert main(["ps", "--all"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].endswith(" " + "x" * 59 + "…")

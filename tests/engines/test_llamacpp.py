@@ -100,6 +100,17 @@ def test_flags_reach_the_server(llama: Start, tmp_path: Path) -> None:
     assert "model loaded" not in engine.output
 
 
+def test_schema_holds_for_every_answer(llama: Start) -> None:
+    engine = llama("-c", "512", "--json-schema", '{"type": "array", "items": {"enum": [7]}, "minItems": 1}')
+    engine.wait_ready()
+
+    _, chat = fetch_json(engine.url + "/v1/chat/completions", QUESTION)
+    _, plain = fetch_json(engine.url + "/completion", {"prompt": "the door", "n_predict": 12})
+
+    assert chat["choices"][0]["message"]["content"].lstrip().startswith("[")
+    assert plain["content"].lstrip().startswith("[")
+
+
 def test_logs_arrive_as_they_are_written(llama: Start) -> None:
     engine = llama("-c", "256")
     engine.wait_ready()

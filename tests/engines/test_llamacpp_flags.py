@@ -179,6 +179,14 @@ def test_template_values_are_json() -> None:
     assert params.default_template_kwargs == {"think": "false", "tone": '"dry"'}
 
 
+def test_grammar_has_a_kind() -> None:
+    for argv in (["--grammar", 'root ::= "a"'], ["-j", '{"type": "object"}']):
+        grammar = real_params(*argv).sampling.grammar
+
+        assert grammar.type.name == "COMMON_GRAMMAR_TYPE_USER"
+        assert not grammar.empty()
+
+
 def test_draft_model_chooses_a_way_to_draft() -> None:
     speculative = real_params("-md", "draft.gguf").speculative
 

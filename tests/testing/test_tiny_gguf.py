@@ -112,7 +112,14 @@ def test_reads_any_text(served: Served) -> None:
 
 @pytest.mark.wire
 def test_whole_words_are_one_token(served: Served) -> None:
-    assert len(served.post("/tokenize", {"content": "the boat answers"})["tokens"]) == 3 + len("s")
+    assert len(served.post("/tokenize", {"content": " the boat answers"})["tokens"]) == 3 + len("s")
+
+
+@pytest.mark.wire
+def test_keeps_to_a_schema(served: Served) -> None:
+    body = {"prompt": "the boat", "json_schema": {"const": {"a": 1}}, "n_predict": 200, "temperature": 0}
+
+    assert json.loads(served.post("/completion", body)["content"]) == {"a": 1}
 
 
 @pytest.mark.wire

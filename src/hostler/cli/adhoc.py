@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from pathlib import PurePath
 
 SUFFIX = ".gguf"
+
+# The demo's weights were never taught to chat and bring no template; asked like this they do answer.
+QUESTIONS = (
+    "{% for m in messages %}{{ 'A: ' if m.role == 'assistant' else 'Q: ' }}{{ m.content }}\n{% endfor %}A:"
+)
+STOP = "\nQ:"  # where they would go on with a question of their own
+
 _SHARD = re.compile(r"-(\d{5})-of-\d{5}$")
 
 
@@ -66,7 +73,7 @@ def by_id(files: Sequence[PurePath]) -> dict[str, PurePath]:
 
 def demo(weights: str, threads: int) -> dict[str, Entry]:
     """Two models on the same weights, different enough that one must make room for the other."""
-    common = ("-t", str(threads), "--temp", "0.7")
+    common = ("-t", str(threads), "--temp", "0.2", "--jinja", "--chat-template", QUESTIONS)
     return {
         "gemma-chat": Entry(
             weights,

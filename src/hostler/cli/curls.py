@@ -6,13 +6,15 @@ import json
 import shlex
 
 
-def chat(url: str, model: str, question: str, *, stream: bool = False) -> str:
+def chat(url: str, model: str, question: str, *, stop: str = "", stream: bool = False) -> str:
     """A `curl` line that asks `model` a question."""
     body: dict[str, object] = {
         "model": model,
         "messages": [{"role": "user", "content": question}],
         "max_tokens": 80,
     }
+    if stop:
+        body["stop"] = stop
     if stream:
         body["stream"] = True
     return (
@@ -28,15 +30,15 @@ def one_model(url: str, model: str) -> str:
     )
 
 
-def two_models(url: str, first: str, second: str, *, program: str = "hostler") -> str:
+def two_models(url: str, first: str, second: str, *, stop: str = "", program: str = "hostler") -> str:
     """What `hostler demo` prints."""
     flag = "" if url == "http://127.0.0.1:8080" else f" --url {url}"
     return f"\nTwo models, one port: {url} (Ctrl-C stops everything). In another terminal:\n\n" + _list(
         [
             f"{program} logs{flag} -f",
-            chat(url, first, "Name three rivers."),
-            chat(url, second, "Name three mountains."),
-            chat(url, first, "Tell a very short story.", stream=True),
+            chat(url, first, "What is the capital of France?", stop=stop),
+            chat(url, second, "What is the largest ocean?", stop=stop),
+            chat(url, first, "Why is the sky blue?", stop=stop, stream=True),
             f"{program} ps{flag}",
             f"curl -N {url}/logs/stream/{first}",
         ]

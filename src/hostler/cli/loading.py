@@ -123,9 +123,10 @@ def _explain(client: HostlerClient, model: str, error: ApiError, screen: TextIO)
     """Everything the server knows about why the model did not start."""
     print(f"hostler: {terminal.plain(error.message)}", file=screen)
     for name in ("message", "advice"):
-        if error.cause.get(name):
+        text = str(error.cause.get(name) or "")
+        if text and text not in error.message:
             label = "cause" if name == "message" else name
-            print(f"  {label + ':':<8}{terminal.plain(str(error.cause[name]))}", file=screen)
+            print(f"  {label + ':':<8}{terminal.plain(text)}", file=screen)
     if error.log_lines:
         print("  the last lines of its log:", file=screen)
         for line in error.log_lines[-LAST_LINES:]:

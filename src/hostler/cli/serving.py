@@ -72,7 +72,7 @@ def demo(arguments: Namespace) -> int:
         arguments,
         config,
         listen=listen,
-        on_ready=lambda url: _say(curls.two_models(url, first, second, program=_program())),
+        on_ready=lambda url: _say(curls.two_models(url, first, second, stop=adhoc.STOP, program=_program())),
     )
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from hostler.client import ModelStatus
 
+NOTE = 60  # characters; beside the other columns it fits a usual window
 IDLE = frozenset({"stopped", "shutdown"})
 HEADER = ("MODEL", "STATE", "FOR", "PID", "RUN", "UPTIME", "ACTIVE", "WAITING", "NOTE")
 NUMBERS = frozenset({"FOR", "PID", "RUN", "UPTIME", "ACTIVE", "WAITING"})
@@ -69,7 +70,7 @@ def _row(model: ModelStatus) -> tuple[str, ...]:
         model.get("state", "?"),
         terminal.duration(model.get("since")),
         _number(model.get("pid")),
-        _number(model.get("run")),
+        _number(model.get("run") or None),
         terminal.duration(model.get("uptime")),
         _number(model.get("active")),
         _number(model.get("waiting")),
@@ -89,7 +90,10 @@ def _note(model: ModelStatus) -> str:
     if model.get("state") not in IDLE:
         return ""
     last = model.get("last_error") or model.get("last_exit")
-    return _words(last).partition("\n")[0] if last else ""
+    said = _words(last).partition("\n")[0] if last else ""
+    if said == "exit code 0":  # how every process ends that was asked to
+        return ""
+    return said if len(said) <= NOTE else f"{said[: NOTE - 1]}…"
 
 
 def _words(value: Any) -> str:

@@ -240,8 +240,8 @@ SAMPLING: Final = Group(
         do.marked("--mirostat-lr", "mirostat_eta", "MIROSTAT_ETA", "Learning rate of mirostat."),
         do.marked("--mirostat-ent", "mirostat_tau", "MIROSTAT_TAU", "Entropy mirostat aims at."),
         switch("--ignore-eos", "sampling.ignore_eos", "Go on at the end of an answer."),
-        text("--grammar", "sampling.grammar.grammar", "A GBNF grammar for every answer."),
-        text("--grammar-file", "sampling.grammar.grammar", "A template in a file.", "FILE", file_text),
+        special("--grammar", do.grammar, "A GBNF grammar for every answer.", str, metavar="TEXT"),
+        special("--grammar-file", do.grammar, "The same in a file.", file_text, metavar="FILE"),
         special(
             "-j --json-schema", do.json_schema, "A schema for every answer.", json_object, metavar="JSON"
         ),

@@ -144,8 +144,14 @@ def template_kwargs(params: Any, native: Any, value: dict[str, Any]) -> None:
     params.default_template_kwargs = known | {key: json.dumps(item) for key, item in value.items()}
 
 
+def grammar(params: Any, native: Any, value: str) -> None:
+    """Rules must come with their kind: without one they count as none."""
+    params.sampling.grammar = native.CommonGrammar(native.common_grammar_type.COMMON_GRAMMAR_TYPE_USER, value)
+
+
 def json_schema(params: Any, native: Any, value: dict[str, Any]) -> None:
-    params.sampling.grammar.grammar = native.json_schema_to_grammar(value)
+    """The user's kind here too: the kind for output formats must begin with the template's own words."""
+    grammar(params, native, native.json_schema_to_grammar(value))
 
 
 def drafting(params: Any, native: Any, value: list[str]) -> None:
