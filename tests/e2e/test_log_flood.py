@@ -11,39 +11,21 @@ import json
 import random
 import re
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 
 from hostler import aio
-from hostler.app import Hostler
 from hostler.config.schema import Config, Group, Model, Routing
 from hostler.core import ModelId
 from hostler.testing.ports import free_port
+from hostler.testing.serving import serving
 from hostler.testing.stub import stub_argv
-from hostler.web.server import make_server, open_sockets
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
 MODEL = ModelId("author/noisy")
 LINES = 500_000
 GAP = re.compile(rb"\[hostler\] gap: (\d+) bytes missed(?: \(line cut\))?\n")
-
-
-@asynccontextmanager
-async def serving(config: Config) -> AsyncIterator[tuple[Hostler, int]]:
-    """A Hostler behind a real socket; gives its port."""
-    sockets = open_sockets("127.0.0.1", 0)
-    async with Hostler(config) as hostler:
-        server = make_server(hostler.app, log=hostler.hub.proxy, tls=None)
-        running = aio.spawn(server.serve(sockets=sockets), name="server under test")
-        await server.listening.wait()
-        yield hostler, sockets[0].getsockname()[1]
-        server.stop_listening()
-        await hostler.close()
-        server.should_exit = True
-        await running
 
 
 async def post(port: int, path: str, body: object) -> bytes:

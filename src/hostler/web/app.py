@@ -7,11 +7,10 @@ one access line in the proxy's log when a request ends.
 from __future__ import annotations
 
 from email.utils import formatdate
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -42,13 +41,13 @@ class WebApp:
 
     def __init__(self, state: WebState, gateway: Gateway, keys: KeyRing, clock: Clock = SYSTEM) -> None:
         self._gateway = gateway
+        self._keys = keys
         self._log: LogMonitor = state.hub.proxy
         self._clock = clock
         routes = [*api.routes(), *logs.routes(), *pages.routes()]
         self._routes = Starlette(
             routes=routes,
             exception_handlers={HostlerError: _on_error, HTTPException: _on_http_error},
-            middleware=[Middleware(KeyCheck, keys=keys)],
         )
         self._routes.router.redirect_slashes = False
         self._routes.state.hostler = state
@@ -71,12 +70,21 @@ class WebApp:
             ):
                 await self._gateway(scope, receive, counted)
             else:
+                self._check_key(scope["headers"], path)
                 await self._routes(scope, receive, counted)
         except HostlerError as error:
             await _send_error(error, scope, counted)
         finally:
             if not path.startswith(QUIET_PREFIXES):
                 self._log.info(access_line(scope, counted, self._clock.monotonic() - began))
+
+    def _check_key(self, headers: Headers, path: str) -> None:
+        """Ask for a key wherever one is configured, and for the scope that the path needs."""
+        if path in OPEN_PATHS:
+            return
+        key = self._keys.check(headers)
+        if key is not None:
+            _require_scope(key, path)
 
 
 class CountedSend:
@@ -112,22 +120,6 @@ def access_line(scope: Scope, sent: CountedSend, seconds: float) -> str:
     # What a client chose must not be able to forge a line of the log.
     quoted = [text.encode("unicode_escape").decode().replace('"', "'") for text in (who, request, agent)]
     return f'Request {quoted[0]} "{quoted[1]}" {sent.status or "-"} {sent.bytes} "{quoted[2]}" {seconds:.3f}s'
-
-
-class KeyCheck:
-    """Asks for a key wherever one is configured, and for the scope that the path needs."""
-
-    def __init__(self, app: Any, keys: KeyRing) -> None:
-        self._app = app
-        self._keys = keys
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path: str = scope["path"]
-        if self._keys and path not in OPEN_PATHS:
-            key = self._keys.check(scope["headers"])
-            if key is not None:
-                _require_scope(key, path)
-        await self._app(scope, receive, send)
 
 
 def _require_scope(key: ApiKey, path: str) -> None:
