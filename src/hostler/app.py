@@ -19,7 +19,7 @@ from typing import Self
 
 from hostler import __version__, aio
 from hostler.config.commands import split_command
-from hostler.config.schema import Config, Model
+from hostler.config.schema import DEFAULT_IGNORE_PATHS, Compat, Config, Filters, Model
 from hostler.core import ModelId, StartReason, State
 from hostler.engines.locate import llama_server_argv
 from hostler.errors import ConfigError, HostlerError
@@ -184,13 +184,16 @@ def serve(
 ) -> int:
     """Serve until SIGINT or SIGTERM; returns the exit status.
 
-    `listen` is (host, port), an empty host means every address. `on_ready` gets the base URL once
+    `sources` and `watch` are for a reload, which this version does not do; asking for it is answered with a
+    warning. `listen` is (host, port), an empty host means every address. `on_ready` gets the base URL once
     requests are answered. A second signal ends the process at once; the guardian still stops the engines.
     Raises ConfigError when the address or the TLS files cannot be used.
     """
     sockets = open_sockets(*listen)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_serve(config, host=listen[0], sockets=sockets, tls=tls, on_ready=on_ready))
+        return runner.run(
+            _serve(config, host=listen[0], sockets=sockets, tls=tls, watch=watch, on_ready=on_ready)
+        )
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -207,6 +210,7 @@ async def _serve(
     host: str,
     sockets: list[socket.socket],
     tls: tuple[str, str] | None,
+    watch: bool,
     on_ready: Callable[[str], None] | None,
 ) -> int:
     hostler = Hostler(config)
@@ -218,6 +222,7 @@ async def _serve(
         running = aio.spawn(server.serve(sockets=sockets), name="http server")
         await server.listening.wait()
         url = base_url(host, sockets[0].getsockname()[1], tls=tls is not None)
+        _warn_of_what_has_no_effect(hostler, watch=watch)
         proxy.info(f"Hostler {__version__} listening on {url}, {len(config.models)} model(s)")
         _warn_when_open(hostler, host)
         if on_ready is not None:
@@ -287,3 +292,29 @@ def _warn_when_open(hostler: Hostler, host: str) -> None:
         f"listening on {where} WITHOUT API KEYS: everybody who can reach this machine can use its models, "
         "read its logs and stop its processes. Set apiKeys in the configuration, or listen on 127.0.0.1"
     )
+
+
+def without_effect(config: Config) -> list[str]:
+    """The keys that `config` uses and this version does not act on; see docs/configuration.md."""
+    models = config.models.values()
+    used = {
+        "peers": bool(config.peers),
+        "profiles": bool(config.profiles),
+        "selectors": bool(config.selectors),
+        "filters": any(model.filters != Filters() for model in models),
+        "useModelName": any(model.use_model_name for model in models),
+        "sendLoadingState": any(model.send_loading_state for model in models),
+        "startupGrace": any(model.startup_grace for model in models),
+        "compat": any(model.compat != Compat() for model in models),
+        "store": config.store_path is not None,
+        "upstream.ignorePaths": config.ignore_paths != DEFAULT_IGNORE_PATHS,
+    }
+    return [key for key, is_used in used.items() if is_used]
+
+
+def _warn_of_what_has_no_effect(hostler: Hostler, *, watch: bool) -> None:
+    keys = without_effect(hostler.config)
+    if keys:
+        hostler.hub.proxy.warn(f"this version does not act on {', '.join(keys)} of the configuration")
+    if watch:
+        hostler.hub.proxy.warn("this version does not reload the configuration: restart it after a change")

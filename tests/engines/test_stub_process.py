@@ -133,7 +133,8 @@ def test_leaves_a_grandchild_with_the_pipes(own_session: bool) -> None:
         try:
             assert child.wait(10) == 0
             os.kill(grandchild, 0)
-            assert (os.getpgid(grandchild) == child.pid) is not own_session
+            # It moves to a session of its own a moment after it was born.
+            wait_until(lambda: (os.getpgid(grandchild) == child.pid) is not own_session, "its session")
         finally:
             os.kill(grandchild, signal.SIGKILL)
         assert child.stderr.read().endswith(b"exiting with code 0\n")

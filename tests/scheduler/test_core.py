@@ -63,7 +63,7 @@ class NotToBeSearched(dict[Any, Any]):
     def __iter__(self) -> NoReturn:
         raise AssertionError("searched")
 
-    keys = values = items = __iter__  # type: ignore[assignment]
+    keys = values = items = __iter__
 
 
 def test_3_and_8_the_fast_path_searches_nothing_however_many_wait() -> None:

@@ -286,7 +286,7 @@ class Fleet(RuleBasedStateMachine):
     # -- in the end ------------------------------------------------------------------------------------------
 
     def teardown(self) -> None:
-        """Let everything that can end do so: every ticket gets its answer within a bounded number of steps."""
+        """Let everything that can end do so: each ticket gets its answer within a bounded number of steps."""
         if not self.sound:
             return  # what happens next would only hide what went wrong
         # Each load serves at least one ticket, and there is at most one unload for each load.

@@ -1,4 +1,4 @@
-"""What must hold: requests are served across swaps, failures and bad clients, with real sockets and engines."""
+"""What must hold: requests are served across swaps, failures and bad clients, over real sockets."""
 
 from __future__ import annotations
 
@@ -300,7 +300,8 @@ async def test_a_body_above_the_limit_is_refused_and_the_refusal_can_be_read(chu
 async def test_a_client_that_waits_for_leave_to_send_is_refused_before_it_sends() -> None:
     async with serving(config_of(stub("a"), max_body_mb=1)) as (_, port), connected(port) as client:
         client.writer.write(
-            b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 200000000\r\n\r\n"
+            b"POST /v1/completions HTTP/1.1\r\nHost: x\r\n"
+            b"Expect: 100-continue\r\nContent-Length: 200000000\r\n\r\n"
         )
         status, headers = await read_head(client.reader)
 
@@ -335,7 +336,10 @@ async def test_floods_of_headers_are_refused(flood: bytes) -> None:
     [
         b"garbage\r\n\r\n",
         b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
-        b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        (
+            b"POST /v1/completions HTTP/1.1\r\nHost: x\r\n"
+            b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+        ),
         b"GET /health HTTP/1.1\r\nHost: x\r\nX: a\x00b\r\n\r\n",
     ],
 )

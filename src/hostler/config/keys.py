@@ -52,8 +52,8 @@ GROUP = Section((
 MATRIX = Section((
     Key("vars", MapOf(Text(), "var", r"^[a-zA-Z0-9.-]{1,32}$"), "Short names for models, for use in `sets`; "
         "needed for ids with characters that the language of sets does not have.", {}),
-    Key("evict_costs", MapOf(Whole(minimum=1, enforced=False), "var or model"), "How bad it is to unload a model, against others; "
-        "positive, 1 when not given.", {}),
+    Key("evict_costs", MapOf(Whole(minimum=1, enforced=False), "var or model"),
+        "How bad it is to unload a model, against others; positive, 1 when not given.", {}),
     Key("sets", MapOf(Text(), "set", minimum=1), "What may run together: `a & b` both, `a | b` either, "
         "`(…)`, `+other` the alternatives of another set. Earlier sets win ties.", {}, required=True),
 ))  # fmt: skip
@@ -93,12 +93,13 @@ PROFILE = Section((
 ))  # fmt: skip
 
 SELECTOR = Section((
-    Key("strategy", Text(pattern="^(warm|pin|spillover)$"), "`warm`: the first target that is loaded; `pin`: always the first; `spillover`: "
-        "the next target when one is busy.", "", required=True),
+    Key("strategy", Text(pattern="^(warm|pin|spillover)$"), "`warm`: the first target that is loaded; "
+        "`pin`: always the first; `spillover`: the next target when one is busy.", "", required=True),
     Key("targets", ListOf(Text(), minimum=1), "Models, aliases or peer models; not selectors.", (),
         required=True),
     Key("settings", Section((
-        Key("spillover", Whole(minimum=1, enforced=False), "Requests a target takes before the next one is used; at least 1.", 1),
+        Key("spillover", Whole(minimum=1, enforced=False),
+            "Requests a target takes before the next one is used; at least 1.", 1),
     )), "Settings of the strategy."),
     Key("name", Text(), "Display name.", ""),
     Key("description", Text(), "Shown in the model list.", ""),

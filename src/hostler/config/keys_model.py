@@ -84,8 +84,8 @@ MODEL = Section((
     Key("cmdStop", Text(), "Command that stops the model, with `${PID}` for its process; without it, it is "
         "asked to terminate.", "", "empty; on Windows `taskkill /f /t /pid ${PID}`"),
     Key("cwd", Text(), "Directory to start it in.", "", "Hostler's own", ours=True),
-    Key("port", Nullable(Whole(minimum=1, maximum=LAST_PORT)), "What `${PORT}` is for this model, instead of the next free "
-        "number.", None, "assigned", ours=True),
+    Key("port", Nullable(Whole(minimum=1, maximum=LAST_PORT)),
+        "What `${PORT}` is for this model, instead of the next free number.", None, "assigned", ours=True),
     Key("proxy", Text(), "Where the model answers. A path is put in front of every request's.", "",
         "`http://localhost:${PORT}`; with `model`, `http://127.0.0.1:${PORT}`"),
     Key("aliases", ListOf(Text()), "Further names for it.", ()),

@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import assert_never
 
 from hostler import aio
 from hostler.clock import SYSTEM, Clock
 from hostler.config.schema import Config, Model
-from hostler.core import ModelId, StartReason, State, StopReason
+from hostler.core import Exit, ModelId, StartReason, State, StopReason
 from hostler.errors import HostlerError, InternalError, NotFound, ShuttingDown, UpstreamFailed
 from hostler.fleet.idle import IdleTimer
 from hostler.fleet.lease import Lease
@@ -46,7 +47,18 @@ from hostler.scheduler.policy import Policy
 # Seconds an engine gets to end by itself when Hostler stops; llama-swap's 30 s are shared by everything.
 SHUTDOWN_GRACE = 10.0
 
+# Seconds an engine gets to be seen as dead after it broke a connection off; the news takes milliseconds.
+FATE_PATIENCE = 0.25
+
 StateListener = Callable[[ModelId, State], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiter:
+    """A request that stands in line; `granted` is resolved once."""
+
+    slot: Slot
+    granted: asyncio.Future[None]
 
 
 class Fleet:
@@ -75,6 +87,8 @@ class Fleet:
             model.id: Slot(model, hub.model(model.id, model.logs.buffer_bytes))
             for model in config.models.values()
         }
+        for slot in self._slots.values():
+            slot.state_since = clock.monotonic()
         self._idle = {
             slot.model.id: IdleTimer(slot, self._idle_reached, clock) for slot in self._slots.values()
         }
@@ -84,7 +98,7 @@ class Fleet:
             limits={m.id: Limits(m.concurrency_limit, m.queue_limit) for m in config.models.values()},
             max_wait=config.routing.fifo.max_wait,
         )
-        self._waiting: dict[int, asyncio.Future[None]] = {}
+        self._waiting: dict[int, _Waiter] = {}
         self._next_ticket = 1
         self._tick: asyncio.TimerHandle | None = None
         self._closing = False
@@ -118,28 +132,38 @@ class Fleet:
         self._next_ticket += 1
         arrived = self._clock.monotonic()
         granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting[ticket] = granted
-        if slot.state is State.STOPPED:
+        self._waiting[ticket] = _Waiter(slot, granted)
+        if slot.life is None or slot.stop_reason is not None:
             slot.start_reason = reason
         cold = slot.state is not State.READY
         self._dispatch(Arrived(ticket, model, arrived, self._priority.get(model, 0), force))
         try:
             await granted
-            self._enter(slot)
-            try:
-                waited = self._clock.monotonic() - arrived
-                run = slot.run
-                if run is None:
-                    # It ended between the grant and this task's turn.
-                    raise UpstreamFailed(
-                        f"{model}: its process ended: {slot.last_exit}", details={"model": model}
-                    )
-                yield Lease(model, run.number, run.spec.proxy, waited, cold)
-            finally:
-                self._exit(slot)
+            waited = self._clock.monotonic() - arrived
+            run = slot.run
+            if run is None:
+                # It ended between the grant and this task's turn.
+                raise UpstreamFailed(
+                    f"{model}: its process ended: {slot.last_exit}", details={"model": model}
+                )
+            yield Lease(model, run.number, run.spec.proxy, waited, cold)
         finally:
             self._waiting.pop(ticket, None)
+            if granted.done() and not granted.cancelled() and granted.exception() is None:
+                self._exit(slot)
             self._dispatch(Left(ticket, self._clock.monotonic()))
+
+    async def fate(self, lease: Lease) -> Exit | None:
+        """How the run of `lease` ended; None while it lives, after a moment's patience."""
+        slot = self._slots[lease.model]
+        run = slot.run
+        if run is None or run.number != lease.run:
+            return slot.last_exit if slot.runs == lease.run else Exit()
+        try:
+            async with asyncio.timeout(FATE_PATIENCE):
+                return await run.wait()
+        except TimeoutError:
+            return None
 
     def _enter(self, slot: Slot) -> None:
         slot.active += 1
@@ -196,9 +220,9 @@ class Fleet:
     async def close(self, *, drain: float) -> None:
         """Take nothing new, give running requests `drain` seconds to end, then stop everything."""
         self._closing = True
-        for granted in self._waiting.values():
-            if not granted.done():
-                granted.set_exception(ShuttingDown("Hostler is shutting down", retry_after=5))
+        for waiter in self._waiting.values():
+            if not waiter.granted.done():
+                waiter.granted.set_exception(ShuttingDown("Hostler is shutting down", retry_after=5))
         if self._active and drain > 0:
             self._hub.proxy.info(f"waiting up to {drain:g} s for {self._active} running request(s)")
             self._drained = asyncio.get_running_loop().create_future()
@@ -213,6 +237,10 @@ class Fleet:
             timer.cancel()
         lives = [slot.life for slot in self._slots.values() if slot.life is not None]
         self._dispatch(Closing(self._clock.monotonic()))
+        for slot in self._slots.values():
+            if slot.life is not None:
+                # Also who is stopping already, with a patience of its own that may be longer than ours.
+                self._stop(slot, StopReason.SHUTDOWN)
         if lives:
             await asyncio.wait(lives)
         for slot in self._slots.values():
@@ -229,13 +257,15 @@ class Fleet:
     def _carry_out(self, command: Command) -> None:
         match command:
             case Grant(ticket):
-                granted = self._waiting.pop(ticket, None)
-                if granted is not None and not granted.done():
-                    granted.set_result(None)
+                waiter = self._waiting.pop(ticket, None)
+                if waiter is not None and not waiter.granted.done():
+                    # Counted here and not when its task gets its turn: a shutdown must not overlook it.
+                    self._enter(waiter.slot)
+                    waiter.granted.set_result(None)
             case Refuse(ticket, refusal):
-                granted = self._waiting.pop(ticket, None)
-                if granted is not None and not granted.done():
-                    granted.set_exception(refusal_error(refusal))
+                waiter = self._waiting.pop(ticket, None)
+                if waiter is not None and not waiter.granted.done():
+                    waiter.granted.set_exception(refusal_error(refusal))
             case Load(model):
                 self._start(self._slots[model])
             case Unload(model, reason):
@@ -302,6 +332,9 @@ class Fleet:
     async def _run(self, slot: Slot, number: int, reason: StartReason) -> Event:
         model = slot.model
         proxy = self._hub.proxy
+        if slot.last_run is not None:
+            # Whatever still holds its pipe must not write into the log of this one.
+            slot.last_run.release()
         run = Run(
             self._launcher(model),
             model=model.id,
@@ -310,9 +343,9 @@ class Fleet:
             guardian=self._guardian,
             log=slot.log,
             clock=self._clock,
-            on_state=lambda _, state: self._set_state(slot, state),
+            on_state=lambda run, state: self._moved(slot, run, state),
         )
-        slot.run = run
+        slot.run = slot.last_run = run
         if slot.stop_reason is not None:
             # Unloaded before this task had its first step.
             return Unloaded(model.id, self._clock.monotonic(), crashed=False, error=None)
@@ -325,13 +358,22 @@ class Fleet:
         self._dispatch(Loaded(model.id, now))
         self._idle[model.id].arm()
         slot.last_exit = await run.wait()
-        crashed = slot.stop_reason is None
+        asked = self._slots[model.id].stop_reason  # set meanwhile, by `_stop`
+        if asked is not None:
+            # It is over when what it left in its process group is gone too: that may hold the memory.
+            await run.stop(asked)
+        crashed = asked is None
         if crashed:
             slot.last_error = f"{slot.last_exit} while running"
             proxy.error(f"{model.id}: run {number} ended by itself: {slot.last_exit}")
         else:
-            proxy.info(f"{model.id}: stopped ({slot.stop_reason}): {slot.last_exit}")
+            proxy.info(f"{model.id}: stopped ({asked}): {slot.last_exit}")
         return Unloaded(model.id, self._clock.monotonic(), crashed=crashed, error=slot.last_exit)
+
+    def _moved(self, slot: Slot, run: Run, state: State) -> None:
+        # A run that has ended may still have its last move to make when the next one has begun.
+        if slot.run is run:
+            self._set_state(slot, state)
 
     def _set_state(self, slot: Slot, state: State) -> None:
         if slot.state is state:

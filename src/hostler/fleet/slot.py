@@ -17,12 +17,16 @@ Launcher = Callable[[Model], RunSpec]
 
 @dataclass(slots=True)
 class Slot:
-    """One model's run, counters and timers; only the fleet writes it."""
+    """One model's run, counters and timers; only the fleet writes it.
+
+    `run` is the process there is, `last_run` the same or, without one, the one there was.
+    """
 
     model: Model
     log: LogMonitor
     runs: int = 0
     run: Run | None = None
+    last_run: Run | None = None
     life: asyncio.Task[None] | None = None
     stop_reason: StopReason | None = None
     start_reason: StartReason = StartReason.REQUEST
