@@ -1,4 +1,4 @@
-"""A real Hostler on a free port, in this process: real sockets, real engines, on whatever loop the test runs."""
+"""A real Hostler on a free port, in this process: real sockets and engines, on the loop the test runs on."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ async def running(configuration: Config, *, plain: bool = False) -> AsyncIterato
     finally:
         server.stop_listening()
         for connection in list(server.server_state.connections):
-            connection.transport.abort()  # type: ignore[union-attr]  # every HTTP protocol of uvicorn has one
+            connection.transport.abort()  # every HTTP protocol of uvicorn has one
         await until(lambda: not server.server_state.tasks, "every request to end")
     assert "| 0 leases, 0 waiting" in front.fleet
     assert hostler.gateway._budget.held == 0
