@@ -21,6 +21,7 @@ from hostler.fleet.slot import ModelStatus
 from hostler.logs.monitor import LogMonitor
 from hostler.testing.stub import stub_argv
 from hostler.web.server import Server, make_server, open_sockets
+
 from .client import PATIENCE, Answer, Client, Pairs
 
 CHAT = "/v1/chat/completions"
