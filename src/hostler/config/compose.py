@@ -94,6 +94,8 @@ class _Composer:
         self.events: Iterator[Any] = iter(yaml.parse(text, Loader=Loader))
         self.anchors: dict[str, Node | None] = {}  # None while the anchored node is still being read
         self.path: list[str] = []
+        self.owners: dict[str, str] = {}  # the top-level key in which an anchor stands
+        self.shared: set[str] = set()
         self.aliased = 0
 
     def document(self) -> Node | None:
@@ -101,6 +103,8 @@ class _Composer:
         if isinstance(next(self.events), ev.StreamEndEvent):
             return None
         node = self.node(next(self.events), 1)
+        if isinstance(node, Map):
+            node.shared = self.shared
         next(self.events)  # the end of the document
         try:
             after = next(self.events)
@@ -118,7 +122,8 @@ class _Composer:
         return Mark(self.name, start.line + 1, start.column + 1)
 
     def where(self) -> str:
-        return "".join(p if p.startswith("[") else f".{p}" for p in self.path).removeprefix(".")
+        path = "".join(p if p.startswith("[") else f".{p}" for p in self.path[:10]).removeprefix(".")
+        return path if len(self.path) <= 10 else f"{path}…"
 
     def stop(self, mark: Mark, message: str) -> _Stop:
         self.report.error(mark, self.where(), message)
@@ -132,6 +137,7 @@ class _Composer:
         anchor = event.anchor
         if anchor is not None:
             self.anchors[anchor] = None
+            self.owners[anchor] = self.path[0] if self.path else ""
         node: Node
         if isinstance(event, ev.ScalarEvent):
             node = self.scalar(event)
@@ -150,6 +156,7 @@ class _Composer:
         node = self.anchors[event.anchor]
         if node is None:
             raise self.stop(mark, "this alias refers to the very value it is part of")
+        self.shared.add(self.owners[event.anchor])
         self.count_alias(size_of(node), mark)
         if depth + height_of(node) > MAX_DEPTH:
             raise self.stop(mark, f"aliases nest values more than {MAX_DEPTH} levels deep")

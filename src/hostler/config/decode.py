@@ -32,6 +32,9 @@ _FAILED: Any = object()
 
 _INT_MAX = 2**63 - 1
 
+FREE = ("x-", "_", ".")
+"""How top-level keys begin that are the user's own, for anchors; nothing is said about them."""
+
 
 class Fields(dict[str, Any]):
     """The values of a section by the names of their keys, defaults included, and where each one stands."""
@@ -87,7 +90,8 @@ class Decoder:
         for name, item in node.items.items():
             known = section.by_name.get(name)
             if known is None:
-                self._unknown(section, name, node.keys[name], path)
+                if not (name in node.shared or (path == "" and name.startswith(FREE))):
+                    self._unknown(section, name, node.keys[name], path)
             elif not is_null(item) or isinstance(known.kind, Nullable):
                 value = self.value(known.kind, item, prefix + name)
                 if value is not _FAILED:
@@ -150,8 +154,15 @@ class Decoder:
             if value != int(value):
                 self._report.warn(node.mark, path, f"the fraction is dropped: {int(value)} is used")
             value = int(value)
+        elif isinstance(value, float):
+            self._report.error(node.mark, path, "the number is too large")
+            return _FAILED
         if isinstance(value, bool) or not isinstance(value, int):
-            hint = "remove the quotes" if isinstance(value, str) and value.strip().isdigit() else ""
+            hint = (
+                "remove the quotes"
+                if isinstance(value, str) and value.strip().isdigit() and len(value) < 20
+                else ""
+            )
             return self._wrong(node, path, "a whole number", hint)
         if not -_INT_MAX - 1 <= value <= _INT_MAX:
             self._report.error(node.mark, path, "the number is too large")

@@ -56,7 +56,7 @@ def open_sealed(node: Node, names: set[str]) -> Node:
     if isinstance(node, Seq):
         return Seq(node.mark, [open_sealed(item, names) for item in node.items])
     copy = Map(node.mark)
-    copy.merged = set(node.merged)
+    copy.merged, copy.shared = set(node.merged), node.shared
     for key, item in node.items.items():
         copy.put(open_macros(key, names), node.keys[key], open_sealed(item, names))
     return copy
@@ -206,7 +206,8 @@ class _Models:
                 unknown_hint(name, draft.macros, self.report),
             )
             return
-        if is_null(draft.node.items.get("cmd")):
+        cmd = draft.node.items.get("cmd")
+        if is_null(cmd) or (isinstance(cmd, Scalar) and not cmd.text.strip()):
             return  # "there is no cmd" is what has to be said, and is said elsewhere
         if key == "proxy":
             what = "proxy uses ${PORT} but cmd does not - ${PORT} is only available when used in cmd"

@@ -30,6 +30,9 @@ _MACRO = {"type": "string", "pattern": r"\$\{[^}]+\}"}
 
 _WORDS = ["y", "yes", "on", "n", "no", "off"]
 _BOOLEAN_WORDS = [w for word in _WORDS for w in dict.fromkeys((word, word.upper(), word.capitalize()))]
+_FLAG: Schema = {
+    "anyOf": [{"type": ["boolean", "null"]}, {"enum": _BOOLEAN_WORDS}, {"$ref": "#/definitions/macro"}]
+}
 _DURATION = r"^[+-]?(0|(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+)$|\$\{"
 
 
@@ -82,29 +85,20 @@ class _Maker:
             described["default"] = key.default
         return described
 
-    def kind(self, kind: Kind, checked: bool = True) -> Schema:  # noqa: C901 - one line for each kind there is
+    def kind(self, kind: Kind, checked: bool = True) -> Schema:
         match kind:
             case Text():
                 return self.text(kind, checked)
             case Whole():
-                number: Schema = {"type": ["number", "null"], "maximum": kind.maximum or 2**63 - 1}
-                if kind.minimum is not None and checked:
-                    number["minimum"] = kind.minimum
-                return {"anyOf": [number, {"$ref": "#/definitions/macro"}]}
+                return _whole(kind, checked)
             case Flag():
-                return {
-                    "anyOf": [
-                        {"type": ["boolean", "null"]},
-                        {"enum": _BOOLEAN_WORDS},
-                        {"$ref": "#/definitions/macro"},
-                    ]
-                }
+                return _FLAG
             case Duration():
                 types: list[Schema] = [{"type": "string", "pattern": _DURATION}, {"type": "null"}]
                 return {"anyOf": [*types, {"type": "number", "minimum": 0}] if kind.number else types}
             case ListOf():
                 items: Schema = {"type": ["array", "null"], "items": self.kind(kind.item, checked)}
-                return {**items, "minItems": kind.minimum} if kind.minimum and checked else items
+                return {**items, "minItems": kind.minimum if checked else 0}
             case MapOf():
                 return self.mapping(kind, checked)
             case Section():
@@ -135,6 +129,13 @@ class _Maker:
         if kind.minimum and checked:
             result["minProperties"] = kind.minimum
         return result
+
+
+def _whole(kind: Whole, checked: bool) -> Schema:
+    number: Schema = {"type": ["number", "null"], "maximum": kind.maximum or 2**63 - 1}
+    if kind.minimum is not None and checked:
+        number["minimum"] = kind.minimum
+    return {"anyOf": [number, {"$ref": "#/definitions/macro"}]}
 
 
 def _require_something(result: Schema) -> None:

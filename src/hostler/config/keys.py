@@ -107,7 +107,7 @@ SELECTOR = Section((
     Key("metadata", MapOf(Anything(), "name"), "Passed on in the model list.", {}),
 ), rules=({
     "if": {"properties": {"strategy": {"const": "spillover"}}},
-    "else": {"properties": {"settings": {"properties": {"spillover": {}}}}},
+    "then": {"properties": {"settings": {"properties": {"spillover": {"minimum": 1}}}}},
 },))  # fmt: skip
 
 _KEY_TEXT = Text(secret=True, filled=True, pattern="^[^ ]+$")

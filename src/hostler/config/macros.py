@@ -124,7 +124,7 @@ class Expander:
             return self._expand(node, value, macros)
         except TooLong as error:
             self._report.error(node.mark, path, str(error))
-            return Scalar(node.mark, "")
+            return Scalar(node.mark, "…")
 
     def keys(self, node: Map, macros: Scope, path: str) -> Map:
         """A mapping with its keys expanded (one place only: `setParamsByID`)."""

@@ -21,6 +21,7 @@ ENTITIES = {
 def merge(target: Map, source: Map, report: Report, path: str = "") -> None:
     """Add `source` to `target` in place; differences go to the report."""
     entity = ENTITIES.get(path)
+    target.shared = target.shared | source.shared
     for key, theirs in source.items.items():
         mark = source.keys[key]
         if key not in target.items:

@@ -117,6 +117,8 @@ class Builder:
     def _proxy(self, f: Fields) -> str:
         proxy: str = f["proxy"]
         mark, path = f.mark("proxy"), f.at("proxy")
+        if "${" in proxy:
+            return proxy  # what is wrong with it has been said
         if problem := url_problem(proxy):
             self._report.error(mark, path, f"invalid proxy URL: {problem}")
         elif not proxy.lower().startswith(("http://", "https://")):

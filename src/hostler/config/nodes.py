@@ -62,16 +62,18 @@ class Seq:
 class Map:
     """A mapping, by the text of its keys, in order.
 
-    `keys` has the place of each key. `merged` names the keys that came in by `<<` and yield to explicit ones.
+    `keys` has the place of each key. `merged` names the keys that came in by `<<` and yield to explicit ones;
+    `shared`, at the top level, those that hold an anchor which is used somewhere.
     """
 
-    __slots__ = ("height", "items", "keys", "mark", "merged", "size")
+    __slots__ = ("height", "items", "keys", "mark", "merged", "shared", "size")
 
     def __init__(self, mark: Mark) -> None:
         self.mark = mark
         self.items: dict[str, Node] = {}
         self.keys: dict[str, Mark] = {}
         self.merged: set[str] = set()
+        self.shared: set[str] = set()
         self.size = 1
         self.height = 1
 
@@ -86,6 +88,7 @@ class Map:
         other.items = dict(self.items)
         other.keys = dict(self.keys)
         other.merged = set(self.merged)
+        other.shared = self.shared
         other.size = self.size
         other.height = self.height
         return other

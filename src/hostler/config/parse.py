@@ -88,7 +88,8 @@ def parse(
         expanded = expand(root, report, platform == "windows", previous_ports or {})
         secrets = _literal_secrets(expanded.root)
         config = _build(expanded, report, platform == "windows", hooks)
-    secrets |= {value for value in env.secrets if worth_masking(value)}
+    known = env.secrets | {value.strip() for value in env.secrets}
+    secrets |= {value for value in known if worth_masking(value)}
     problems = report.finish([source.name for source in sources], Masker(secrets))
     if report.failed or config is None:
         raise ConfigProblems(problems)

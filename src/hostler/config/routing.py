@@ -127,18 +127,21 @@ def _matrix(names: Names, f: Fields, check: CheckMatrix | None, report: Report) 
             report.error(mark, where, f'matrix: var key {var} references unknown model "{model}"', hint)
         else:
             variables[var] = ModelId(model)
+    costs: dict[str, int] = {}
     for name, cost in f["evict_costs"].items():
         mark, where = f.mark("evict_costs", name), f"{f.at('evict_costs')}.{name}"
         if name not in variables and name not in names.models and name not in f["vars"]:
             what = f'matrix: evict_costs references unknown var or model "{name}"'
             report.error(mark, where, what, report.did_you_mean(name, [*variables, *names.models]))
-        if cost <= 0:
+        elif cost <= 0:
             report.error(mark, where, "matrix: the cost must be a positive integer")
+        else:
+            costs[name] = cost
     sets: dict[str, str] = f["sets"]
     if not sets:
         report.error(f.mark("sets"), f.at("sets"), "matrix must define at least one set", "name: a & b")
-    matrix = Matrix(vars=variables, evict_costs=f["evict_costs"], sets=sets)
-    if sets and check is not None and not report.failed:
+    matrix = Matrix(vars=variables, evict_costs=costs, sets=sets)
+    if sets and check is not None and len(variables) == len(f["vars"]):
         for message in check(matrix, names.models):
             mark, where = _set_place(f, message)
             report.error(mark, where, message if message.startswith("matrix: ") else f"matrix: {message}")
