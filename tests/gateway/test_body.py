@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hostler.errors import Busy, ClientError, TooLarge
-from hostler.gateway.body import BodyBudget, ClientGone, Receive, peek_form, peek_json, read_body
+from hostler.gateway.body import BodyBudget, Receive, peek_form, peek_json, read_body
+from hostler.gateway.edge import ClientGone
 
 
 def feed(*pieces: bytes, leaves: bool = False) -> Receive:

@@ -1,4 +1,4 @@
-"""An HTTP client exact to the byte: it sends what it is given and tells a truncated answer from a whole."""
+"""An HTTP client exact to the byte, that tells a truncated answer from a whole one."""
 
 from __future__ import annotations
 

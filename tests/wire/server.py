@@ -1,4 +1,4 @@
-"""A real Hostler on a free port, in this process: real sockets and engines, on the loop the test runs on."""
+"""A real Hostler on a free port, in this process, with real engines, on whatever loop the test runs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import os
 import shlex
+import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -87,6 +88,7 @@ class Front:
         self.hostler = hostler
         self.server = server
         self.port = port
+        self.clients: list[Client] = []
 
     @property
     def fleet(self) -> str:
@@ -114,8 +116,24 @@ class Front:
     async def until_idle(self) -> None:
         await until(lambda: "| 0 leases, 0 waiting" in self.fleet, "no lease and nobody waiting")
 
+    async def until_idle_but(self, leases: int) -> None:
+        await until(lambda: f"| {leases} leases, 0 waiting" in self.fleet, f"{leases} leases")
+
+    async def until_process(self, model: str) -> int:
+        """The process id, as soon as there is one."""
+        await until(lambda: self.status(model).pid is not None, f"a process of {model}")
+        pid = self.status(model).pid
+        assert pid is not None
+        return pid
+
+    async def kill(self, model: str) -> None:
+        """SIGKILL to the engine."""
+        os.kill(await self.until_process(model), signal.SIGKILL)
+
     async def connect(self) -> Client:
-        return await Client.connect(self.port)
+        client = await Client.connect(self.port)
+        self.clients.append(client)
+        return client
 
     async def ask(self, method: str, target: str, body: Any = None, headers: Pairs = ()) -> Answer:
         """One request on a connection of its own."""
@@ -175,9 +193,11 @@ async def running(configuration: Config, *, plain: bool = False) -> AsyncIterato
         async with hostler:
             yield front
     finally:
+        for client in front.clients:
+            client.leave()
         server.stop_listening()
         for connection in list(server.server_state.connections):
-            connection.transport.abort()  # every HTTP protocol of uvicorn has one
+            connection.transport.abort()
         await until(lambda: not server.server_state.tasks, "every request to end")
     assert "| 0 leases, 0 waiting" in front.fleet
     assert hostler.gateway._budget.held == 0

@@ -371,8 +371,9 @@ class Fleet:
         return Unloaded(model.id, self._clock.monotonic(), crashed=crashed, error=slot.last_exit)
 
     def _moved(self, slot: Slot, run: Run, state: State) -> None:
-        # A run that has ended may still have its last move to make when the next one has begun.
-        if slot.run is run:
+        # That it stopped is told by the end of its life, when everything else about that is known. A run
+        # that has ended may still have its last move to make when the next one has begun.
+        if slot.run is run and state is not State.STOPPED:
             self._set_state(slot, state)
 
     def _set_state(self, slot: Slot, state: State) -> None:

@@ -7,6 +7,7 @@ where `Accept` asks for them, by llama-swap's rule (substring tests, in that ord
 from __future__ import annotations
 
 import html
+from urllib.parse import quote
 
 import msgspec
 
@@ -20,6 +21,14 @@ def header(headers: Headers, name: bytes) -> bytes:
         if key == name:
             return value
     return b""
+
+
+def add_log_url(error: HostlerError, headers: Headers, scheme: str) -> None:
+    """Tell where the whole log of the model is that `error` is about, as this client can reach it."""
+    model = error.details.get("model")
+    if isinstance(model, str) and "log_url" not in error.details:
+        host = header(headers, b"host").decode("latin-1") or "127.0.0.1:8080"
+        error.details["log_url"] = f"{scheme}://{host}/logs/stream/{quote(model, safe='/')}"
 
 
 def error_answer(error: HostlerError, *, path: str = "", accept: bytes = b"") -> tuple[int, Headers, bytes]:

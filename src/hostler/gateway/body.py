@@ -8,6 +8,7 @@ rule of Apache's mod_reqtimeout (`body=20,MinRate=500`): 20 s, and a second more
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qs
@@ -15,6 +16,7 @@ from urllib.parse import parse_qs
 import msgspec
 
 from hostler.errors import Busy, ClientError, RequestTimeout, TooLarge
+from hostler.gateway.edge import ClientGone
 from hostler.gateway.headers import Headers
 
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
@@ -22,9 +24,10 @@ Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 BODY_SECONDS = 20.0
 BODY_MIN_RATE = 500.0
 
-
-class ClientGone(Exception):
-    """The client closed its connection before its request was complete; nobody is left to answer."""
+# A part of a form has two or three headers of some fifty bytes.
+PART_HEAD_BYTES = 4096
+BOUNDARY = re.compile(rb'boundary=(?:"([^"]{1,200})"|([^\s";,]{1,200}))', re.IGNORECASE)
+FIELD = re.compile(rb'^content-disposition:[^\r\n]*?[;\s]name="?([^";\r\n]*)', re.IGNORECASE | re.MULTILINE)
 
 
 class BodyBudget:
@@ -173,3 +176,28 @@ def peek_form(body: bytes, query: bytes) -> tuple[str, bool]:
         if "model" in fields:
             return fields["model"][0], fields.get("stream", [""])[0] == "true"
     return "", False
+
+
+def peek_multipart(body: bytes, content_type: bytes) -> tuple[str, bool]:
+    """`(model, stream)` of a multipart form; the parts themselves, files mostly, are not looked into.
+
+    Raises ClientError when the form has no boundary.
+    """
+    declared = BOUNDARY.search(content_type)
+    if declared is None:
+        raise ClientError("the multipart form does not declare its boundary")
+    delimiter = b"--" + (declared[1] or declared[2])
+    fields: dict[bytes, str] = {}
+    start = body.find(delimiter)
+    while start >= 0:
+        start += len(delimiter)
+        end = body.find(delimiter, start)
+        if end < 0:
+            break
+        blank = body.find(b"\r\n\r\n", start, min(end, start + PART_HEAD_BYTES))
+        name = FIELD.search(body[start:blank]) if blank >= 0 else None
+        if name is not None and name[1] in (b"model", b"stream"):
+            value = body[blank + 4 : min(end, blank + PART_HEAD_BYTES)]
+            fields.setdefault(name[1], value.removesuffix(b"\r\n").decode("utf-8", "replace"))
+        start = end
+    return fields.get(b"model", ""), fields.get(b"stream") == "true"

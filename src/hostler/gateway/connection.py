@@ -197,8 +197,8 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
-        if status < 200 and status != 101:
-            return
+        if status < 200:
+            return  # the parser stops by itself after a 101, which nobody asked for
         head = ResponseHead(status, self._pending_headers)
         chunked = False
         for name, value in head.headers:
@@ -213,6 +213,8 @@ class Connection(asyncio.Protocol):
             self._reusable = False
         self._head = head
         assert self._sink is not None
+        if status > 599:
+            raise ValueError(f"no such status: {status}")
         self._sink.on_head(head)
         if self._is_head_request and (chunked or head.length != 0):
             # llhttp does not know that this answers a HEAD and would wait for the body; the answer is
@@ -242,6 +244,8 @@ class Connection(asyncio.Protocol):
 
     def _finish(self) -> None:
         sink, self._sink = self._sink, None
+        # The last bytes may have filled the sink up; the next request must not find a deaf connection.
+        self.resume()
         if self._reusable and not self.closed and self._pool is not None:
             self._pool.give_back(self)
         else:

@@ -8,7 +8,8 @@ server a small task awaits the disconnect message, and an exception makes the se
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from hostler import aio
@@ -35,6 +36,10 @@ class Edge(Protocol):
 
 class Truncated(Exception):
     """Raised out of the application where only that makes the server close the connection."""
+
+
+class ClientGone(Exception):
+    """The client closed its connection before its answer was complete; nobody is left to tell."""
 
 
 class PlainEdge:
@@ -66,3 +71,28 @@ def edge_of(scope: Scope, receive: Receive) -> Edge:
     """The server's own edge where it has one."""
     edge: Edge | None = scope.get("extensions", {}).get(EXTENSION)
     return edge if edge is not None else PlainEdge(receive)
+
+
+@contextmanager
+def cancelled_when_gone(edge: Edge) -> Iterator[None]:
+    """Cancel what the block awaits when the client goes; the block then ends with `ClientGone`."""
+    task = asyncio.current_task()
+    assert task is not None
+    gone = False
+
+    def leave() -> None:
+        nonlocal gone
+        gone = True
+        task.cancel()
+
+    edge.on_disconnect(leave)
+    try:
+        yield
+    except asyncio.CancelledError:
+        if not gone:
+            raise
+        # Ours: what was to be undone was undone on the way up.
+        task.uncancel()
+        raise ClientGone from None
+    finally:
+        edge.on_disconnect(None)

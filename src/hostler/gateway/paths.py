@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from urllib.parse import unquote_to_bytes
+from typing import Any
+from urllib.parse import quote, unquote_to_bytes
 
 from hostler.core import ModelId
 
@@ -43,6 +44,22 @@ POST_ROUTES = frozenset(
 GET_ROUTES = frozenset(("/v1/audio/voices", "/sdapi/v1/loras", "/props"))
 
 UPSTREAM = b"/upstream/"
+
+
+def own_path(scope: Mapping[str, Any]) -> str:
+    """The path of a request below where the application is mounted."""
+    root: str = scope.get("root_path", "")
+    path: str = scope["path"]
+    return path.removeprefix(root) if root else path
+
+
+def raw_path(scope: Mapping[str, Any]) -> bytes:
+    """The same with the client's escaping; from a server that keeps only the decoded path, escaped anew."""
+    raw: bytes | None = scope.get("raw_path")
+    if not raw:
+        return quote(own_path(scope), safe="/:@!$&'()*+,;=~").encode()
+    root: str = scope.get("root_path", "")
+    return raw.partition(b"?")[0].removeprefix(root.encode())
 
 
 def engine_path(raw_path: bytes) -> bytes:

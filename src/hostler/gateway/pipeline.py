@@ -7,10 +7,7 @@ the client can tell.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
 from functools import lru_cache
-from urllib.parse import quote
 
 from hostler.config.schema import ApiKey, Config
 from hostler.core import ModelId
@@ -18,14 +15,23 @@ from hostler.errors import ClientError, Forbidden, HostlerError, InternalError, 
 from hostler.fleet.fleet import Fleet
 from hostler.fleet.lease import Lease
 from hostler.gateway import paths
-from hostler.gateway.answers import error_answer, error_event, header
+from hostler.gateway.answers import add_log_url, error_answer, error_event, header
 from hostler.gateway.auth import KeyRing
-from hostler.gateway.body import BodyBudget, ClientGone, peek_form, peek_json, read_body
+from hostler.gateway.body import BodyBudget, peek_form, peek_json, peek_multipart, read_body
 from hostler.gateway.connection import ResponseHead
-from hostler.gateway.edge import Edge, Receive, Scope, Send, edge_of
+from hostler.gateway.edge import (
+    ClientGone,
+    Edge,
+    Receive,
+    Scope,
+    Send,
+    Truncated,
+    cancelled_when_gone,
+    edge_of,
+)
 from hostler.gateway.headers import Headers, request_headers, response_headers
 from hostler.gateway.origin import Origin
-from hostler.gateway.pool import PoolSet
+from hostler.gateway.pool import PoolSet, Unreachable
 from hostler.gateway.upstream import Exchange, exchange, request_head
 from hostler.logs.monitor import LogMonitor
 
@@ -71,29 +77,18 @@ class Request:
         self.receive = receive
         self.send = send
         self.headers: Headers = scope["headers"]
-        self.raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
+        self.raw_path = paths.raw_path(scope)
         self.started = False
         self.body_read = False
         self.edge: Edge = edge_of(scope, receive)
-        self._client_left = False
 
     async def answer(self) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-
-        def leave() -> None:
-            self._client_left = True
-            task.cancel()
-
         try:
-            await self._serve(leave)
+            await self._serve()
         except ClientGone:
             pass
-        except asyncio.CancelledError:
-            if not self._client_left:
-                raise
-            # Ours: the client went away. What was to be undone was undone on the way up.
-            task.uncancel()
+        except Truncated:
+            raise
         except HostlerError as error:
             await self._fail(error)
         except OSError as error:
@@ -103,24 +98,24 @@ class Request:
                 f"unexpected {type(error).__name__} while serving {self.scope['path']}: {error}"
             )
             await self._fail(InternalError("Hostler failed to serve this request; its log says why"))
-        finally:
-            self.edge.on_disconnect(None)
 
-    async def _serve(self, leave: Callable[[], None]) -> None:
+    async def _serve(self) -> None:
         gateway = self.gateway
         key = gateway._keys.check(self.headers)
         upstream = self._upstream_path()
+        if upstream is not None and not upstream.rest:
+            await self._add_slash()
+            return
         body = await read_body(self.receive, self.headers, gateway._limit, gateway._budget)
         self.body_read = True
         try:
-            self.edge.on_disconnect(leave)
             if upstream is not None:
                 model, target = upstream.model, upstream.rest
             else:
                 model, target = self._find_model(body), paths.engine_path(self.raw_path)
             self._permit(key, model)
-            async with gateway._fleet.lease(model) as lease:
-                await self._forward(lease, target, body)
+            with cancelled_when_gone(self.edge):
+                await self._use(model, target, body)
         finally:
             gateway._budget.give(len(body))
 
@@ -142,12 +137,23 @@ class Request:
             raise NotFound("model not found", param="model")
         return found
 
+    async def _add_slash(self) -> None:
+        """`/upstream/m` is `/upstream/m/`: the engine's own page must find what lies beside it."""
+        root: str = self.scope.get("root_path", "")
+        query: bytes = self.scope.get("query_string", b"")
+        location = root.encode() + self.raw_path + b"/" + (b"?" + query if query else b"")
+        status = 301 if self.scope["method"] in ("GET", "HEAD") else 308
+        await self._send_whole(status, [(b"location", location), (b"content-length", b"0")])
+
     def _find_model(self, body: bytes) -> ModelId:
         query: bytes = self.scope.get("query_string", b"")
+        kind = header(self.headers, b"content-type")
         if self.scope["method"] in ("GET", "HEAD"):
             name, _ = peek_form(b"", query)
-        elif b"form-urlencoded" in header(self.headers, b"content-type"):
+        elif b"form-urlencoded" in kind:
             name, _ = peek_form(body, query)
+        elif b"multipart/form-data" in kind.lower():
+            name, _ = peek_multipart(body, kind)
         else:
             name, _ = peek_json(body) if body.strip() else ("", False)
             if not name:
@@ -161,6 +167,19 @@ class Request:
 
     # -- the engine -------------------------------------------------------------------------------------
 
+    async def _use(self, model: ModelId, target: bytes, body: bytes) -> None:
+        """Lease the model and forward; a second time when the engine had just died and saw nothing of it."""
+        lease_of = self.gateway._fleet.lease
+        async with lease_of(model) as lease:
+            try:
+                await self._forward(lease, target, body)
+                return
+            except Unreachable:
+                if await self.gateway._fleet.fate(lease) is None:
+                    raise
+        async with lease_of(model) as lease:
+            await self._forward(lease, target, body)
+
     async def _forward(self, lease: Lease, target: bytes, body: bytes) -> None:
         gateway = self.gateway
         model = gateway._fleet.model(lease.model)
@@ -170,7 +189,7 @@ class Request:
         method: str = self.scope["method"]
         head = request_head(
             method,
-            origin.prefix.encode() + (target or b"/") + (b"?" + query if query else b""),
+            origin.prefix.encode() + target + (b"?" + query if query else b""),
             origin.authority,
             request_headers(
                 self.headers,
@@ -185,35 +204,41 @@ class Request:
                 pool, method, head, body, response_timeout=model.timeouts.response_header
             )
         except UpstreamFailed as error:
-            raise self._explain(error, lease) from error
+            raise await self._explain(error, lease) from error
         try:
             await self._relay(answer, answer_head)
         finally:
             answer.close()
 
-    def _explain(self, error: UpstreamFailed, lease: Lease) -> UpstreamFailed:
-        slot = self.gateway._fleet.slot(lease.model)
+    async def _explain(self, error: UpstreamFailed, lease: Lease) -> UpstreamFailed:
+        fleet = self.gateway._fleet
         message = f"{lease.model}: {error.message}"
-        if slot.runs != lease.run or slot.run is None:
-            message += f"; its process ended: {slot.last_exit}"
-        details = {"log": slot.log.tail(20), "model": lease.model, "run": lease.run}
-        return UpstreamFailed(message, details=details)
+        end = await fleet.fate(lease)
+        if end is not None:
+            message += f"; its process ended: {end}"
+        log = fleet.slot(lease.model).log
+        details = {"log": log.tail(20), "model": lease.model, "run": lease.run}
+        kind = Unreachable if isinstance(error, Unreachable) else UpstreamFailed
+        return kind(message, details=details)
 
     async def _relay(self, answer: Exchange, head: ResponseHead) -> None:
         send = self.send
         headers = response_headers(head.headers)
+        if head.status in (204, 304):
+            # Without a body there is nothing to measure, and servers take a length for a promise.
+            headers = [pair for pair in headers if pair[0].lower() != b"content-length"]
         await send({"type": "http.response.start", "status": head.status, "headers": headers})
         self.started = True
         tail = b""
         try:
             while data := await answer.read():
-                tail = (tail + data[-2:])[-2:]
+                tail = (tail + data[-4:])[-4:]
                 await send({"type": "http.response.body", "body": data, "more_body": True})
         except UpstreamFailed as error:
             self.gateway._log.warn(f"{self.scope['path']}: {error.message}")
-            is_stream = b"text/event-stream" in header([(k.lower(), v) for k, v in headers], b"content-type")
-            if is_stream and tail in (b"", b"\n\n"):
-                # At the border between two events a last one can still tell what happened.
+            at_border = not tail or tail.endswith((b"\n\n", b"\r\n\r\n"))
+            if at_border and takes_events(head):
+                # Between two events a last one can still tell what happened.
                 event = error_event(error, self.scope["path"])
                 await send({"type": "http.response.body", "body": event, "more_body": True})
             self.edge.abort()
@@ -227,18 +252,22 @@ class Request:
             self.edge.abort()
             return
         self.started = True
-        model = error.details.get("model")
-        if isinstance(model, str) and "log_url" not in error.details:
-            error.details["log_url"] = self._log_url(model)
+        add_log_url(error, self.headers, self.scope.get("scheme", "http"))
         status, headers, body = error_answer(
             error, path=self.scope["path"], accept=header(self.headers, b"accept")
         )
+        await self._send_whole(status, headers, body)
+
+    async def _send_whole(self, status: int, headers: Headers, body: bytes = b"") -> None:
         if not self.body_read and header(self.headers, b"expect"):
             # The client was never told to send its body; what came next would be taken for it.
             headers.append((b"connection", b"close"))
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
         await self.send({"type": "http.response.body", "body": body})
 
-    def _log_url(self, model: str) -> str:
-        host = header(self.headers, b"host").decode("latin-1") or "127.0.0.1:8080"
-        return f"{self.scope.get('scheme', 'http')}://{host}/logs/stream/{quote(model, safe='/')}"
+
+def takes_events(head: ResponseHead) -> bool:
+    """Whether something can be added to the answer: an event stream as it is, of no declared length."""
+    headers = [(name.lower(), value) for name, value in head.headers]
+    plain = head.length is None and not header(headers, b"content-encoding")
+    return plain and b"text/event-stream" in header(headers, b"content-type").lower()

@@ -15,6 +15,10 @@ MAX_IDLE = 64
 LOOPBACK = ("127.0.0.1", "::1")
 
 
+class Unreachable(UpstreamFailed):
+    """There was no connection, so the engine has seen nothing of the request."""
+
+
 class Pool:
     """Warm connections to one origin.
 
@@ -49,7 +53,7 @@ class Pool:
         return None
 
     async def connect(self) -> Connection:
-        """A new connection; raises UpstreamFailed when the engine cannot be reached in time."""
+        """A new connection; raises Unreachable when there is none in time."""
         # Engines nearly always listen on one of the two loopback addresses; asking the resolver about
         # "localhost" would cost a thread for each connection.
         hosts = LOOPBACK if self.origin.host == "localhost" else (self.origin.host,)
@@ -61,7 +65,7 @@ class Pool:
                 problem = TimeoutError(f"no connection within {self._connect_timeout:g} s")
             except OSError as error:
                 problem = error
-        raise UpstreamFailed(f"cannot reach the engine at {self.origin}: {reason(problem)}") from problem
+        raise Unreachable(f"cannot reach the engine at {self.origin}: {reason(problem)}") from problem
 
     async def _connect_to(self, host: str) -> Connection:
         loop = asyncio.get_running_loop()

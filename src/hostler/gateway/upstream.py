@@ -10,6 +10,10 @@ from hostler.gateway.connection import Connection, ConnectionLost, ResponseHead
 from hostler.gateway.headers import Headers
 from hostler.gateway.pool import Pool
 
+# A connection that was closed for being idle shows it as soon as it is used; an engine that takes longer than
+# this had the request in hand, and must not be given it twice.
+STALE_SECONDS = 1.0
+
 
 def request_head(method: str, target: bytes, host: bytes | None, headers: Headers) -> bytes:
     """The request line and headers as bytes; `host` is added when `headers` has none."""
@@ -110,29 +114,43 @@ async def exchange(
 ) -> tuple[Exchange, ResponseHead]:
     """Send a request and wait for the head of its answer.
 
-    A warm connection that the engine had just closed is replaced once by a fresh one: nothing of the answer
-    had come, so nothing can come twice. `response_timeout` (seconds, 0 for none) bounds the wait for the
-    head. Raises UpstreamFailed. The caller must close the exchange.
+    A warm connection that the engine had just closed is replaced once by a fresh one. `response_timeout`
+    (seconds, 0 for none) bounds the wait for the head. Raises UpstreamFailed. The caller must close the
+    exchange.
     """
-    warm = pool.take()
-    for attempt in (1, 2):
-        connection = warm if attempt == 1 and warm is not None else await pool.connect()
-        result = Exchange()
-        result.connection = connection
-        connection.send(head, body, result, method=method)
+    loop = asyncio.get_running_loop()
+    connection = pool.take()
+    if connection is not None:
+        sent = loop.time()
         try:
-            async with asyncio.timeout(response_timeout or None):
-                return result, await result.head
-        except ConnectionLost:
-            result.close()
-            if connection is not warm:
+            return await _send(connection, method, head, body, response_timeout)
+        except ConnectionLost as lost:
+            if loop.time() - sent > STALE_SECONDS:
                 raise
-        except TimeoutError:
-            result.close()
-            raise UpstreamFailed(
-                f"the engine at {pool.origin} did not begin to answer within {response_timeout:g} s"
-            ) from None
-        except BaseException:
-            result.close()
-            raise
-    raise AssertionError("unreachable")
+            try:
+                connection = await pool.connect()
+            except UpstreamFailed:
+                # Not closed for being idle: the engine itself is gone.
+                raise lost from None
+    else:
+        connection = await pool.connect()
+    return await _send(connection, method, head, body, response_timeout)
+
+
+async def _send(
+    connection: Connection, method: str, head: bytes, body: bytes, response_timeout: float
+) -> tuple[Exchange, ResponseHead]:
+    result = Exchange()
+    result.connection = connection
+    try:
+        connection.send(head, body, result, method=method)
+        async with asyncio.timeout(response_timeout or None):
+            return result, await result.head
+    except TimeoutError:
+        result.close()
+        raise UpstreamFailed(
+            f"the engine at {connection.origin} did not begin to answer within {response_timeout:g} s"
+        ) from None
+    except BaseException:
+        result.close()
+        raise

@@ -16,8 +16,12 @@ from hostler.config.schema import Capabilities, Model
 from hostler.core import ModelId, State
 from hostler.errors import NotFound
 from hostler.fleet.slot import ModelStatus
+from hostler.gateway.edge import ClientGone, cancelled_when_gone, edge_of
+from hostler.web.pages import root_of
 from hostler.web.state import WebState, mask, state_of
 
+# Nobody gets this answer; nginx calls it so.
+CLIENT_GONE = 499
 # States in which a model's process exists; `loaded` in the model list is one of these.
 LIVE = frozenset((State.STARTING, State.READY, State.STOPPING))
 
@@ -57,7 +61,7 @@ async def version(request: Request) -> Response:
 
 async def to_ui(request: Request) -> Response:
     """Where people end up who type the address into a browser."""
-    return RedirectResponse("/ui/", 302)
+    return RedirectResponse(root_of(request) + "/ui/", 302)
 
 
 async def models(request: Request) -> Response:
@@ -221,7 +225,11 @@ async def load(request: Request) -> Response:
     state = state_of(request)
     model = _model(state, request)
     began = state.clock.monotonic()
-    await state.fleet.load(model)
+    try:
+        with cancelled_when_gone(edge_of(request.scope, request.receive)):
+            await state.fleet.load(model)
+    except ClientGone:
+        return Response(status_code=CLIENT_GONE)
     return json({"model": model, "state": "ready", "seconds": round(state.clock.monotonic() - began, 3)})
 
 

@@ -17,11 +17,11 @@ from starlette.responses import Response
 from hostler.clock import SYSTEM, Clock
 from hostler.config.schema import ApiKey
 from hostler.errors import Forbidden, HostlerError, InternalError, MethodNotAllowed, NotFound
-from hostler.gateway.answers import error_answer, header
+from hostler.gateway.answers import add_log_url, error_answer, header
 from hostler.gateway.auth import KeyRing
 from hostler.gateway.edge import Message, Receive, Scope, Send
 from hostler.gateway.headers import Headers
-from hostler.gateway.paths import GET_ROUTES, POST_ROUTES
+from hostler.gateway.paths import GET_ROUTES, POST_ROUTES, own_path
 from hostler.web import api, logs, pages
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 # No key is asked for here: a monitor must be able to see that we live, a browser must find its way.
 OPEN_PATHS = frozenset(("/health", "/wol-health", "/", "/favicon.ico", "/upstream"))
 QUIET_PREFIXES = ("/wol-health", "/health", "/api/performance", "/metrics")
+# Of each thing a client says, in the access line: real ones are shorter.
+SHOWN_CHARACTERS = 256
 DEFAULT_CORS_HEADERS = b"Content-Type, Authorization, Accept, X-Requested-With"
 TOKEN_CHARACTERS = frozenset(b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
@@ -47,7 +49,11 @@ class WebApp:
         routes = [*api.routes(), *logs.routes(), *pages.routes()]
         self._routes = Starlette(
             routes=routes,
-            exception_handlers={HostlerError: _on_error, HTTPException: _on_http_error},
+            exception_handlers={
+                HostlerError: _on_error,
+                HTTPException: _on_http_error,
+                Exception: _on_bug,
+            },
         )
         self._routes.router.redirect_slashes = False
         self._routes.state.hostler = state
@@ -55,28 +61,34 @@ class WebApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close"})
             return
-        path: str = scope["path"]
-        method: str = scope["method"]
+        path = own_path(scope)
         counted = CountedSend(send)
         began = self._clock.monotonic()
         try:
-            if method == "OPTIONS":
-                await _answer_options(scope["headers"], counted)
-            elif (
-                (method == "POST" and path in POST_ROUTES)
-                or path.startswith("/upstream/")
-                or (method in ("GET", "HEAD") and path in GET_ROUTES)
-            ):
-                await self._gateway(scope, receive, counted)
-            else:
-                self._check_key(scope["headers"], path)
-                await self._routes(scope, receive, counted)
+            await self._serve(path, scope, receive, counted)
         except HostlerError as error:
-            await _send_error(error, scope, counted)
+            await _send_error(error, path, scope, counted)
         finally:
             if not path.startswith(QUIET_PREFIXES):
                 self._log.info(access_line(scope, counted, self._clock.monotonic() - began))
+
+    async def _serve(self, path: str, scope: Scope, receive: Receive, send: CountedSend) -> None:
+        method: str = scope["method"]
+        if method == "OPTIONS":
+            await _answer_options(scope["headers"], send)
+            return
+        if path.startswith("/upstream/") or method in methods_of(path):
+            await self._gateway(scope, receive, send)
+            return
+        # These read no body: one that the client still holds back must not be taken for a request.
+        send.close = bool(header(scope["headers"], b"expect"))
+        self._check_key(scope["headers"], path)
+        if methods_of(path):
+            raise MethodNotAllowed(f"{path} does not take {method}")
+        await self._routes(scope, receive, send)
 
     def _check_key(self, headers: Headers, path: str) -> None:
         """Ask for a key wherever one is configured, and for the scope that the path needs."""
@@ -87,13 +99,20 @@ class WebApp:
             _require_scope(key, path)
 
 
-class CountedSend:
-    """`send`, and what went through it."""
+def methods_of(path: str) -> tuple[str, ...]:
+    """What a path that names a model in its body or query may be asked with; empty for other paths."""
+    get = ("GET", "HEAD") if path in GET_ROUTES else ()
+    return (*get, "POST") if path in POST_ROUTES else get
 
-    __slots__ = ("_send", "bytes", "status")
+
+class CountedSend:
+    """`send`, and what went through it; with `close` the connection ends after the answer."""
+
+    __slots__ = ("_send", "bytes", "close", "status")
 
     def __init__(self, send: Send) -> None:
         self._send = send
+        self.close = False
         self.status = 0
         self.bytes = 0
 
@@ -104,6 +123,8 @@ class CountedSend:
             # An engine's date is passed on; what is ours gets one here (RFC 9110, section 6.6.1).
             if not any(name.lower() == b"date" for name, _ in headers):
                 headers.append((b"date", formatdate(usegmt=True).encode()))
+            if self.close:
+                headers.append((b"connection", b"close"))
         else:
             self.bytes += len(message.get("body", b""))
         await self._send(message)
@@ -117,8 +138,11 @@ def access_line(scope: Scope, sent: CountedSend, seconds: float) -> str:
     who = address.decode("latin-1") or (client[0] if client else "-")
     agent = header(headers, b"user-agent").decode("latin-1")
     request = f"{scope['method']} {scope['path']} HTTP/{scope.get('http_version', '1.1')}"
-    # What a client chose must not be able to forge a line of the log.
-    quoted = [text.encode("unicode_escape").decode().replace('"', "'") for text in (who, request, agent)]
+    # What a client chose must not be able to forge a line of the log, nor to push the others out of it.
+    quoted = [
+        text[:SHOWN_CHARACTERS].encode("unicode_escape").decode().replace('"', "'")
+        for text in (who, request, agent)
+    ]
     return f'Request {quoted[0]} "{quoted[1]}" {sent.status or "-"} {sent.bytes} "{quoted[2]}" {seconds:.3f}s'
 
 
@@ -149,15 +173,18 @@ async def _answer_options(headers: Headers, send: Send) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-async def _send_error(error: HostlerError, scope: Scope, send: Send) -> None:
+async def _send_error(error: HostlerError, path: str, scope: Scope, send: Send) -> None:
     accept = header(scope["headers"], b"accept")
-    status, headers, body = error_answer(error, path=scope["path"], accept=accept)
+    status, headers, body = error_answer(error, path=path, accept=accept)
+    if isinstance(error, MethodNotAllowed):
+        headers.append((b"allow", ", ".join(methods_of(path)).encode()))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 
 async def _on_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HostlerError)
+    add_log_url(error, request.scope["headers"], request.url.scheme)
     accept = request.headers.get("accept", "").encode("latin-1")
     status, headers, body = error_answer(error, path=request.url.path, accept=accept)
     return Response(body, status, {name.decode(): value.decode("latin-1") for name, value in headers})
@@ -176,3 +203,8 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
     for name, value in (error.headers or {}).items():
         answer.headers[name] = value
     return answer
+
+
+async def _on_bug(request: Request, error: Exception) -> Response:
+    # The server logs what it was; a traceback would tell a client nothing.
+    return await _on_error(request, InternalError("Hostler failed to serve this request; its log says why"))

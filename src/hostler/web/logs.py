@@ -6,7 +6,6 @@ follower stands still until the socket takes more, and then is told how many byt
 
 from __future__ import annotations
 
-import asyncio
 from urllib.parse import unquote
 
 from starlette.requests import Request
@@ -15,9 +14,10 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from hostler.errors import ClientError
-from hostler.gateway.edge import edge_of
+from hostler.gateway.edge import ClientGone, cancelled_when_gone, edge_of
 from hostler.logs.monitor import LogMonitor
 from hostler.logs.text import TextStream
+from hostler.web.pages import root_of
 from hostler.web.state import WebState, state_of
 
 STREAM_HEADERS = {
@@ -42,7 +42,7 @@ async def history(request: Request) -> Response:
     """What is held of a log now; a browser is shown the page instead of the combined log."""
     name = request.path_params.get("name", "")
     if not name and "text/html" in request.headers.get("accept", ""):
-        return RedirectResponse("/ui/", 302)
+        return RedirectResponse(root_of(request) + "/ui/", 302)
     monitor = find_monitor(state_of(request), name)
     return PlainTextResponse(monitor.history(), headers={"x-content-type-options": "nosniff"})
 
@@ -59,16 +59,17 @@ def find_monitor(state: WebState, name: str) -> LogMonitor:
     Ids may hold slashes; segments after the longest one that fits are ignored, and so is a query that got
     into the path. Raises ClientError that names what there is.
     """
-    name = unquote(name).split("?", 1)[0].strip("/")
-    if name in ("", "proxy", "upstream"):
-        found = state.hub.find(name)
-        assert found is not None
-        return found
-    segments = name.split("/")
-    for count in range(len(segments), 0, -1):
-        model = state.config.resolve("/".join(segments[:count]))
-        if model is not None:
-            return state.hub.model(model)
+    for text in (name, unquote(name).split("?", 1)[0]):
+        wanted = text.strip("/")
+        if wanted in ("", "proxy", "upstream"):
+            found = state.hub.find(wanted)
+            assert found is not None
+            return found
+        segments = wanted.split("/")
+        for count in range(len(segments), 0, -1):
+            model = state.config.resolve("/".join(segments[:count]))
+            if model is not None:
+                return state.hub.model(model)
     known = ", ".join(repr(str(model)) for model in sorted(state.config.models)[:50])
     raise ClientError(
         f"invalid logger. Use 'proxy', 'upstream' or a model's ID: {known or '(there are none)'}"
@@ -87,29 +88,16 @@ class LogStream(Response):
         del self.headers["content-length"]
         # The follower is made before the headers go out: a client that sees them misses nothing after.
         follower = self._monitor.follow(history=self._history)
-        edge = edge_of(scope, receive)
-        task = asyncio.current_task()
-        assert task is not None
-        left = False
-
-        def leave() -> None:
-            nonlocal left
-            left = True
-            task.cancel()
-
         text = TextStream()
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             if scope["method"] != "HEAD":
-                edge.on_disconnect(leave)
-                async for chunk in follower:
-                    await send({"type": "http.response.body", "body": text.render(chunk), "more_body": True})
-            edge.on_disconnect(None)
+                with cancelled_when_gone(edge_of(scope, receive)):
+                    async for chunk in follower:
+                        body = text.render(chunk)
+                        await send({"type": "http.response.body", "body": body, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
-        except asyncio.CancelledError:
-            if not left:
-                raise
-            task.uncancel()
+        except ClientGone:
+            pass
         finally:
-            edge.on_disconnect(None)
             follower.close()

@@ -40,8 +40,8 @@ footer {{ margin-top: 2rem; color: #888; font-size: .9em; }}
 </head>
 <body>
 <h1>Hostler</h1>
-<nav><a href="/logs/stream">everything, live</a><a href="/logs/stream/proxy">Hostler's own log</a>
-<a href="/logs/stream/upstream">all engines</a><a href="/v1/models">model list</a></nav>
+<nav><a href="{root}/logs/stream">everything, live</a><a href="{root}/logs/stream/proxy">Hostler's own log</a>
+<a href="{root}/logs/stream/upstream">all engines</a><a href="{root}/v1/models">model list</a></nav>
 <table>
 <thead><tr><th>Model</th><th>State</th><th class="number">Requests</th><th class="number">Waiting</th>
 <th class="number">Process</th><th>Log</th></tr></thead>
@@ -70,7 +70,7 @@ setTimeout(refresh, 2000);
 ROW = """<tr><td><strong>{id}</strong>{about}</td>
 <td><span class="state {state}">{state}</span></td>
 <td class="number">{active}</td><td class="number">{waiting}</td><td class="number">{pid}</td>
-<td><a href="/logs/stream/{path}">live</a> · <a href="/logs/{path}">history</a></td></tr>"""
+<td><a href="{root}/logs/stream/{path}">live</a> · <a href="{root}/logs/{path}">history</a></td></tr>"""
 
 
 def routes() -> list[Route]:
@@ -84,14 +84,20 @@ def routes() -> list[Route]:
     ]
 
 
+def root_of(request: Request) -> str:
+    """Where the application is mounted; "" where it has the server for itself."""
+    root: str = request.scope.get("root_path", "")
+    return root
+
+
 async def to_page(request: Request) -> Response:
     """The address alone leads to the page."""
-    return RedirectResponse("/ui/", 302)
+    return RedirectResponse(root_of(request) + "/ui/", 302)
 
 
 async def to_page_permanently(request: Request) -> Response:
     """A missing slash."""
-    return RedirectResponse("/ui/", 301)
+    return RedirectResponse(root_of(request) + "/ui/", 301)
 
 
 async def icon(request: Request) -> Response:
@@ -102,6 +108,7 @@ async def icon(request: Request) -> Response:
 async def page(request: Request) -> Response:
     """The models as a table that refreshes itself."""
     state = state_of(request)
+    root = html.escape(root_of(request))
     rows = []
     for row in state.fleet.status():
         model = state.config.models[row.id]
@@ -119,9 +126,10 @@ async def page(request: Request) -> Response:
                 waiting=row.waiting,
                 pid=row.pid or "",
                 path=quote(row.id, safe="/"),
+                root=root,
             )
         )
     return HTMLResponse(
-        PAGE.format(rows="\n".join(rows), version=html.escape(__version__)),
+        PAGE.format(rows="\n".join(rows), version=html.escape(__version__), root=root),
         headers={"cache-control": "no-store", "x-content-type-options": "nosniff"},
     )

@@ -24,6 +24,8 @@ MAX_HEAD_BYTES = 65_536
 MAX_HEADERS = 200
 # Apache's mod_reqtimeout gives a head 20 to 40 s.
 HEAD_SECONDS = 20.0
+# How long a client that was refused may still send before it has to have noticed; nginx allows 5 s.
+LINGER_SECONDS = 2.0
 # First probe after 15 s of silence, given up after three more 5 s apart.
 KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_COUNT = 15, 5, 3
 
@@ -54,12 +56,48 @@ class ServerEdge:
         if cycle is None:
             return
         cycle.disconnected = True
-        if cycle.chunked_encoding or cycle.expected_content_length:
+        until_close = cycle.chunked_encoding and cycle.scope["http_version"] == "1.0"
+        if (cycle.chunked_encoding and not until_close) or cycle.expected_content_length:
             # The missing last chunk, or the missing bytes, say that this is not all; what was sent arrives.
             transport.close()
         else:
             # Nothing in the framing would tell: the client must see a reset.
             transport.abort()
+
+
+class OldSend:
+    """`send` for a client that speaks HTTP/1.0: to it, uvicorn would send chunks that it does not know.
+
+    Without a length, the end of the connection is the end of the answer.
+    """
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+        self._send = cycle.send
+        self._until_close = False
+
+    async def __call__(self, message: Any) -> None:
+        cycle = self._cycle
+        if message["type"] == "http.response.start":
+            measured = any(name.lower() == b"content-length" for name, _ in message["headers"])
+            bodiless = cycle.scope["method"] == "HEAD" or message["status"] in (204, 304)
+            # What uvicorn takes for decided it does not announce.
+            cycle.chunked_encoding = self._until_close = not measured and not bodiless
+            if measured:
+                cycle.chunked_encoding = None
+        if message["type"] == "http.response.start" or not self._until_close:
+            await self._send(message)
+            return
+        if cycle.flow.write_paused and not cycle.disconnected:
+            await cycle.flow.drain()
+        if cycle.disconnected:
+            return
+        cycle.transport.write(message.get("body", b""))
+        if not message.get("more_body", False):
+            cycle.response_complete = True
+            cycle.message_event.set()
+            cycle.transport.close()
+            cycle.on_response()
 
 
 class HostlerProtocol(HttpToolsProtocol):
@@ -70,8 +108,12 @@ class HostlerProtocol(HttpToolsProtocol):
         self._edges: list[ServerEdge] = []
         self._edge: ServerEdge | None = None
         self._in_head = False
-        self._head_bytes = 0
+        self._head_began = False
+        self._head_bytes = 0  # of the head that is coming in, without the read in which it began
+        self._read_bytes = 0
+        self._deaf = False  # something was refused; nothing after it can be understood
         self._head_timer: asyncio.TimerHandle | None = None
+        self._linger_timer: asyncio.TimerHandle | None = None
 
     # -- asyncio.Protocol -------------------------------------------------------------------------------
 
@@ -84,46 +126,51 @@ class HostlerProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_head_timer()
+        if self._linger_timer is not None:
+            self._linger_timer.cancel()
         super().connection_lost(exc)
+        # uvicorn lets it tick on when the connection ended with an error.
+        self._unset_keepalive_if_required()
         edges, self._edges = self._edges, []
         for edge in edges:
             edge.lost()
 
     def data_received(self, data: bytes) -> None:
-        parser: httptools.HttpRequestParser | None = self.parser
-        if parser is None or self.transport.is_closing():
+        parser: httptools.HttpRequestParser | None = self.parser  # None once the connection is lost
+        if parser is None or self._deaf or self.transport.is_closing():
             return
-        if self._in_head or not self._serving():
-            self._head_bytes += len(data)
-        self._unset_keepalive_if_required()
+        was_in_head, self._head_began = self._in_head, False
+        self._read_bytes = len(data)
         try:
-            parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            # No protocol to switch to: the request was answered as if it had not asked.
-            pass
+            _feed(parser, data)
         except httptools.HttpParserError as error:
             self._refuse(ClientError(f"this is not a valid HTTP request ({error})"))
             return
-        if self._in_head:
+        if not self._in_head or self._deaf:
+            return
+        if was_in_head and not self._head_began:
+            self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._refuse(HeadTooLarge(f"the request head is larger than {MAX_HEAD_BYTES} bytes"))
-            elif self._head_timer is None:
-                self._start_head_timer()
+        elif self._head_timer is None:
+            self._start_head_timer()
 
     # -- httptools callbacks ----------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._in_head = True
+        self._in_head = self._head_began = True
+        self._head_bytes = 0
         self._edge = ServerEdge(self)
         scope: dict[str, Any] = self.scope  # type: ignore[assignment]  # uvicorn's type knows no extension of ours
         scope["extensions"] = {EXTENSION: self._edge}
 
     def on_headers_complete(self) -> None:
         self._in_head = False
-        large = self._head_bytes > MAX_HEAD_BYTES and self._head_size() > MAX_HEAD_BYTES
-        self._head_bytes = 0
         self._stop_head_timer()
+        if self._deaf:
+            return
+        large = self._head_bytes + self._read_bytes > MAX_HEAD_BYTES and self._head_size() > MAX_HEAD_BYTES
         if large or len(self.headers) > MAX_HEADERS:
             self._refuse(
                 HeadTooLarge(
@@ -131,18 +178,21 @@ class HostlerProtocol(HttpToolsProtocol):
                 )
             )
             return
+        self._unset_keepalive_if_required()
         super().on_headers_complete()
-        if self._edge is not None:
-            self._edge.cycle = self.cycle
-            self._edges.append(self._edge)
+        assert self._edge is not None
+        self._edge.cycle = cycle = self.cycle
+        self._edges.append(self._edge)
+        if self.scope["http_version"] == "1.0":
+            cycle.send = OldSend(cycle)  # type: ignore[method-assign]  # this one object gets another one
 
     def on_body(self, body: bytes) -> None:
-        # Without a cycle the request was refused, and what follows it is nobody's.
-        if self._cycle() is not None:
+        # What follows a refusal is nobody's.
+        if not self._deaf and self._cycle() is not None:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        if self._cycle() is not None:
+        if not self._deaf and self._cycle() is not None:
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -173,20 +223,60 @@ class HostlerProtocol(HttpToolsProtocol):
         self._head_timer = None
         if self.transport.is_closing():
             return
-        if self._head_bytes:
+        if self._in_head:
             self._refuse(RequestTimeout(f"the request head did not arrive within {HEAD_SECONDS:g} s"))
         else:
             self.transport.close()
 
     def _refuse(self, error: ClientError) -> None:
         """Answer what cannot be a request, and close: nothing after it can be understood."""
-        if not self._serving() and not self.transport.is_closing():
-            status, headers, body = error_answer(error)
-            lines = [f"HTTP/1.1 {status} {type(error).__name__}\r\n".encode()]
-            lines += [name + b": " + value + b"\r\n" for name, value in headers if name != b"connection"]
-            self.transport.write(b"".join(lines) + b"connection: close\r\n\r\n" + body)
+        cycle = self._cycle()
+        self._deaf = True
+        self._in_head = False
         self._stop_head_timer()
-        self.transport.close()
+        if self.transport.is_closing():
+            return
+        if cycle is None or (cycle.response_complete and not cycle.more_body):
+            self._say(error)
+        elif cycle.response_complete:
+            self.transport.close()  # it was answered before its body went wrong
+        elif not cycle.more_body:
+            # The requests before this one are in order: their answers still go out.
+            cycle.keep_alive = False
+        else:
+            # The request that is being served goes wrong in its body.
+            if not cycle.response_started and not self.pipeline:
+                self._say(error)
+            else:
+                self.transport.close()
+            cycle.disconnected = True
+            cycle.message_event.set()
+
+    def _say(self, error: ClientError) -> None:
+        """Write an answer of our own, and close once the client has seen it."""
+        status, headers, body = error_answer(error)
+        lines = [f"HTTP/1.1 {status} {type(error).__name__}\r\n".encode()]
+        lines += [name + b": " + value + b"\r\n" for name, value in headers if name != b"connection"]
+        self.transport.write(b"".join(lines) + b"connection: close\r\n\r\n" + body)
+        if self.transport.can_write_eof():
+            # To close while the client still sends would reset the connection, answer and all.
+            self.flow.resume_reading()
+            self.transport.write_eof()
+            self._linger_timer = self.loop.call_later(LINGER_SECONDS, self.transport.abort)
+        else:
+            self.transport.close()
+
+
+def _feed(parser: httptools.HttpRequestParser, data: bytes) -> None:
+    while data:
+        try:
+            parser.feed_data(data)
+        except httptools.HttpParserUpgrade as stopped:
+            # No protocol to switch to: the request is answered as if it had not asked, and what comes after
+            # it is the next one.
+            data = data[stopped.args[0] :]
+        else:
+            return
 
 
 def _keep_alive(sock: socket.socket) -> None:
