@@ -109,11 +109,7 @@ class Client:
     async def read(self, method: str = "GET") -> Answer:
         """The whole next answer, or what came of it."""
         answer = await self.head(method)
-        try:
-            while piece := await self.piece():
-                answer.body += piece
-        except TruncatedError:
-            answer.complete = False
+        answer.body, answer.complete = await self.rest()
         return answer
 
     async def head(self, method: str = "GET") -> Answer:
@@ -179,13 +175,13 @@ class Client:
 
     async def rest(self) -> tuple[bytes, bool]:
         """What is left of the body, and whether it came to its end."""
-        seen = b""
+        seen = bytearray()
         try:
             while piece := await self.piece():
                 seen += piece
         except TruncatedError:
-            return seen, False
-        return seen, True
+            return bytes(seen), False
+        return bytes(seen), True
 
     async def end(self) -> bytes:
         """What comes until the server closes the connection."""

@@ -59,15 +59,24 @@ def config(*models: Model, **fields: Any) -> Config:
     return Config(models={model.id: model for model in models}, aliases=aliases, **fields)
 
 
+async def turn(seconds: float) -> None:
+    """Let everybody else go on for a moment; what is waited for is looked at again and again."""
+    loop = asyncio.get_running_loop()
+    over = loop.create_future()
+    handle = loop.call_later(seconds, over.set_result, None)
+    try:
+        await over
+    finally:
+        handle.cancel()
+
+
 async def until(condition: Callable[[], bool], what: str, timeout: float = PATIENCE) -> None:
     """Look again and again, until `condition()` holds; fails, naming `what`, when it never does."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout
     while not condition():
         assert loop.time() < deadline, f"waited {timeout:g} s for {what}"
-        turn = loop.create_future()
-        loop.call_later(0.002, turn.set_result, None)
-        await turn
+        await turn(0.002)
 
 
 async def until_logged(monitor: LogMonitor, text: str) -> str:

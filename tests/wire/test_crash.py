@@ -33,7 +33,7 @@ async def test_a_stream_that_breaks_off_ends_with_an_error_and_without_its_end(p
         assert all("choices" in json.loads(event) for event in answers)
         error = json.loads(last)["error"]
         assert error["code"] == "bad_gateway"
-        assert "in the middle of its answer" in error["message"]
+        assert "in the middle of its answer; its process ended: exit code 1" in error["message"]
         await front.until_idle()
         await front.until("a", State.STOPPED)
         assert front.status(A).last_exit == "exit code 1"

@@ -206,7 +206,7 @@ class Request:
         except UpstreamFailed as error:
             raise await self._explain(error, lease) from error
         try:
-            await self._relay(answer, answer_head)
+            await self._relay(answer, answer_head, lease)
         finally:
             answer.close()
 
@@ -221,7 +221,7 @@ class Request:
         kind = Unreachable if isinstance(error, Unreachable) else UpstreamFailed
         return kind(message, details=details)
 
-    async def _relay(self, answer: Exchange, head: ResponseHead) -> None:
+    async def _relay(self, answer: Exchange, head: ResponseHead, lease: Lease) -> None:
         send = self.send
         headers = response_headers(head.headers)
         if head.status in (204, 304):
@@ -234,8 +234,10 @@ class Request:
             while data := await answer.read():
                 tail = (tail + data[-4:])[-4:]
                 await send({"type": "http.response.body", "body": data, "more_body": True})
-        except UpstreamFailed as error:
-            self.gateway._log.warn(f"{self.scope['path']}: {error.message}")
+        except UpstreamFailed as broken:
+            # A client that sees the break and asks again must not meet an engine that is as good as dead.
+            error = await self._explain(broken, lease)
+            self.gateway._log.warn(error.message)
             at_border = not tail or tail.endswith((b"\n\n", b"\r\n\r\n"))
             if at_border and takes_events(head):
                 # Between two events a last one can still tell what happened.
