@@ -46,6 +46,9 @@ def evicted(policy: MatrixPolicy, target: str, running: str) -> str:
         pytest.param(["+s3&d", "a&b", "a&c"], "a", "bc", "b", id="earlier by definition, references or not"),
         pytest.param(["a&(b|c)"], "a", "bc", "c", id="equal costs inside a set: the first one read"),
         pytest.param(["(b|c)&(a|d)"], "a", "bc", "c", id="the left factor counts first"),
+        pytest.param(
+            ["a&(g|b)&(c&e|b&d)&(g|e)"], "a", "bcde", "c", id="the first one read, late additions or not"
+        ),
         pytest.param(["a"], "a", "", "", id="nothing runs"),
     ],
 )

@@ -190,6 +190,15 @@ def test_section_g_a_model_of_a_modest_group_does_not_slip_in_before_one_that_wo
     assert drive.gone("a") == ["load b", "load c"]
 
 
+def test_section_g_a_target_does_not_throw_out_one_that_was_placed_before_and_is_not_loading_yet() -> None:
+    drive = Drive(GroupPolicy([group("strict", "a"), group("modest", "bc", exclusive=False)]))
+    drive.bring_up("b")
+    assert drive.arrive("c") == ["unload b: evicted"]
+
+    assert drive.arrive("a") == []
+    assert drive.gone("b") == ["load c"]
+
+
 # -- section H ----------------------------------------------------------------------------------------------
 
 
@@ -371,6 +380,44 @@ def test_with_max_wait_zero_nothing_overtakes() -> None:
 
     assert drive.arrive("a") == []
     assert drive.leave(2) == ["unload a: evicted"]
+
+
+def test_with_max_wait_zero_a_load_still_serves_who_waited_for_it() -> None:
+    drive = Drive(max_wait=0.0)
+    drive.arrive("a")
+    drive.arrive("b")
+    drive.arrive("a")
+    drive.leave(1)
+
+    assert drive.loaded("a") == ["grant 3"]
+
+
+def test_nothing_is_evicted_early_for_a_target_that_also_waits_for_the_victims_of_another() -> None:
+    drive = Drive(matrix("a&d", "a&b", "c&d"))
+    drive.bring_up("c", "d")
+    drive.arrive("c")
+    drive.arrive("a")
+    drive.after(60)
+
+    assert drive.arrive("b") == [], "d is idle and has to go for b, but c is still in b's way"
+    assert drive.leave(3) == ["unload c: evicted", "unload d: evicted"]
+    assert drive.gone("d") == []
+    assert drive.gone("c") == ["load a", "load b"]
+
+
+def test_an_idle_model_that_was_barred_serves_its_older_tickets_before_it_goes_for_a_younger_one() -> None:
+    drive = Drive(matrix("b&c", "a", "c&d"))
+    drive.bring_up("b", "c")
+    drive.arrive("c")
+    drive.arrive("a")
+    drive.after(60)
+    assert drive.arrive("b") == [], "it has to go for a, which waits for c"
+    drive.arrive("d")
+    drive.after(60)
+
+    assert drive.leave(4) == ["grant 5"]
+    assert drive.leave(5) == ["unload b: evicted"]
+    assert drive.gone("b") == ["load d"]
 
 
 def test_one_plan_is_enough_when_an_idle_model_with_a_barred_line_has_to_go() -> None:
