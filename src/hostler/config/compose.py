@@ -75,7 +75,7 @@ def _syntax_hint(text: str, at: Mark, said: str) -> str:
     line = lines[at.line - 1] if 0 < at.line <= len(lines) else ""
     if line[: len(line) - len(line.lstrip())].count("\t"):
         return "indent with spaces, YAML does not allow tabs"
-    if "${" in line and ("[" in line or "{" in line.replace("${", "")):
+    if "${" in line and "expected ','" in said:
         return 'put quotes around macros inside [ ] and { }: "${name}"'
     if "mapping values" in said:
         return "put quotes around a value that contains `: `"

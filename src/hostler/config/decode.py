@@ -207,7 +207,7 @@ class Decoder:
             return self._wrong(node, path, "a list", hint)
         items: list[Any] = []
         for index, item in enumerate(node.items):
-            if is_null(item) and isinstance(kind.item, Text):
+            if is_null(item) and isinstance(kind.item, Text | OneOf):
                 items.append("")
                 continue
             value = self.value(kind.item, item, f"{path}[{index}]")

@@ -9,6 +9,7 @@ from hostler.config.commands import strip_comments
 from hostler.config.env import open_macros
 from hostler.config.keys import ROOT
 from hostler.config.macros import (
+    GAVE_UP,
     REFERENCE,
     RESERVED,
     Expander,
@@ -207,7 +208,7 @@ class _Models:
             )
             return
         cmd = draft.node.items.get("cmd")
-        if is_null(cmd) or (isinstance(cmd, Scalar) and not cmd.text.strip()):
+        if is_null(cmd) or (isinstance(cmd, Scalar) and cmd.text.strip() in {"", GAVE_UP}):
             return  # "there is no cmd" is what has to be said, and is said elsewhere
         if key == "proxy":
             what = "proxy uses ${PORT} but cmd does not - ${PORT} is only available when used in cmd"

@@ -98,8 +98,7 @@ SELECTOR = Section((
     Key("targets", ListOf(Text(), minimum=1), "Models, aliases or peer models; not selectors.", (),
         required=True),
     Key("settings", Section((
-        Key("spillover", Whole(minimum=1, enforced=False),
-            "Requests a target takes before the next one is used; at least 1.", 1),
+        Key("spillover", Whole(), "Requests a target takes before the next one is used; at least 1.", 1),
     )), "Settings of the strategy."),
     Key("name", Text(), "Display name.", ""),
     Key("description", Text(), "Shown in the model list.", ""),

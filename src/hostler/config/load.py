@@ -95,6 +95,8 @@ def _read(path: Path) -> Source:
 
 def store_problem(path: str) -> str | None:
     """Why `path` cannot be the file of the store; None when it can."""
+    if "\0" in path:
+        return "store.path is not writable: not a possible name"
     try:
         target = Path(path)
         if target.is_dir():
@@ -107,9 +109,8 @@ def store_problem(path: str) -> str | None:
             with tempfile.TemporaryFile(dir=target.parent):
                 return None
         return None if os.access(target.parent, os.W_OK) else "the store's directory is not writable"
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a possible name"
-        return f"store.path is not writable: {reason}"
+    except OSError as error:
+        return f"store.path is not writable: {error.strerror}"
 
 
 def _problem(file: str, message: str, hint: str = "") -> ConfigProblems:

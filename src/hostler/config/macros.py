@@ -25,6 +25,9 @@ MAX_TEXT = 1024 * 1024
 MAX_TOTAL = 64 * 1024 * 1024
 """Characters that all expansions of one configuration may produce."""
 
+GAVE_UP = "…"
+"""Stands for a value beyond a bound."""
+
 
 class Macro(NamedTuple):
     """A declared macro; `order` grows with the declaration, MODEL_ID comes before all."""
@@ -124,7 +127,7 @@ class Expander:
             return self._expand(node, value, macros)
         except TooLong as error:
             self._report.error(node.mark, path, str(error))
-            return Scalar(node.mark, "…")
+            return Scalar(node.mark, GAVE_UP)
 
     def keys(self, node: Map, macros: Scope, path: str) -> Map:
         """A mapping with its keys expanded (one place only: `setParamsByID`)."""

@@ -167,7 +167,7 @@ def nearest(name: str, known: Collection[str]) -> str | None:
     plain = {_plain(k): k for k in known}
     if (same := plain.get(_plain(name))) is not None:
         return same
-    close = get_close_matches(_plain(name), plain, n=1, cutoff=0.75)
+    close = get_close_matches(_plain(name), plain, n=1, cutoff=0.75 if len(name) > 4 else 0.6)
     return plain[close[0]] if close else None
 
 

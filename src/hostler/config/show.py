@@ -7,6 +7,7 @@ The result has the shape of a configuration file and can be read again: that giv
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import MISSING
 from dataclasses import fields as fields_of
 from decimal import Decimal
 from typing import Any
@@ -31,7 +32,9 @@ from hostler.config.schema import (
 _ALWAYS = frozenset({"proxy", "ttl", "unload_timeout", "health_check_timeout", "send_loading_state"})
 """Shown even when they are the default, because the top level could say otherwise."""
 
-_DEFAULT_MODEL = {f.name: f.default for f in fields_of(Model)}
+_DEFAULT_MODEL = {
+    f.name: f.default if f.default_factory is MISSING else f.default_factory() for f in fields_of(Model)
+}
 
 
 def to_dict(config: Config, mask: bool = True) -> dict[str, Any]:
@@ -243,10 +246,10 @@ def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 
 
 def _fits_block(text: str) -> bool:
-    """Whether a literal block says the text exactly: nothing invisible, no spaces at the edges of lines."""
-    return all(
-        line and line.isprintable() and line == line.strip() for line in text.removesuffix("\n").split("\n")
-    )
+    """Whether a literal block says the text exactly: nothing invisible, no spaces that get lost."""
+    lines = text.removesuffix("\n").split("\n")
+    edges = lines[0].strip() and not lines[0].startswith(" ") and lines[-1].strip()
+    return bool(edges) and all(line.isprintable() and line == line.rstrip() for line in lines)
 
 
 _Dumper.add_representer(str, _text)
