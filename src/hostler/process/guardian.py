@@ -294,6 +294,7 @@ class Guardian:
         self._executable = executable
         self._link: _Link | None = None
         self._starting: asyncio.Task[_Link] | None = None
+        self._reaping: set[asyncio.Task[None]] = set()
         self._closed = False
         self.losses = 0
         """How many guardian processes ended without being asked to."""
@@ -338,6 +339,8 @@ class Guardian:
         if link is not None:
             link.hang_up()
             await link.reap(CLOSE_TIMEOUT)
+        if self._reaping:
+            await asyncio.wait(self._reaping)  # bounded as above
 
     async def _linked(self) -> _Link:
         if self._closed:
@@ -373,12 +376,15 @@ class Guardian:
             self._starting = None
 
     def _lost(self, link: _Link) -> None:
-        if self._link is link:
-            self._link = None
+        if self._link is not link:
+            return  # it never got as far as hello, and who started it sees to it
+        self._link = None
         if not link.closing:
             self.losses += 1
             LOG.error("the guardian process ended unexpectedly; its engines are killed")
-            aio.spawn(link.reap(CLOSE_TIMEOUT), name="guardian reap")
+            task = aio.spawn(link.reap(CLOSE_TIMEOUT), name="guardian reap")
+            self._reaping.add(task)
+            task.add_done_callback(self._reaping.discard)
 
     def __repr__(self) -> str:
         return f"<Guardian {self.pid or 'not running'}>"

@@ -33,12 +33,15 @@ HOLD: Final = 10.0
 class _Pipe:
     """Our end of one pipe."""
 
-    __slots__ = ("_loop", "_pause", "fd", "on_data", "on_end", "size")
+    __slots__ = ("_loop", "_pause", "fd", "first", "on_data", "on_end", "size")
 
     def __init__(self, fd: int, on_data: Callable[[bytes], None], on_end: Callable[[_Pipe], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._pause: asyncio.TimerHandle | None = None
         self.fd = fd
+        self.first: _Pipe | None = None
+        """A pipe to read before this one: what an engine says on stdout before it fails on stderr should
+        come before it, though nothing keeps the order between two pipes."""
         self.on_data = on_data
         self.on_end = on_end
         self.size = READ_SMALL
@@ -49,6 +52,8 @@ class _Pipe:
         self._loop.add_reader(self.fd, self._readable)
 
     def _readable(self) -> None:
+        if self.first is not None:
+            self.first.read()
         if 0 < self.read() < READ_TINY:
             self._loop.remove_reader(self.fd)
             self._pause = self._loop.call_later(PAUSE, self.listen)
@@ -87,6 +92,7 @@ class Output:
         try:
             for _ in range(2):
                 self._writers.append(self._open(on_data))
+            self._pipes[1].first = self._pipes[0]
         except BaseException:
             self.close()
             raise
@@ -124,6 +130,8 @@ class Output:
         if pipe not in self._pipes:
             return
         self._pipes.remove(pipe)
+        for other in self._pipes:
+            other.first = None
         pipe.close()
         if not self._pipes:
             self._finish()

@@ -22,6 +22,9 @@ PAUSE_AFTER_OUTPUT: Final = 0.02
 TRY_TIMEOUT: Final = 2.0
 """A loading engine may accept and not answer; a fresh connection then is better than a long wait."""
 
+SHORT_TRY: Final = 0.1
+"""A try that was cut this short by the deadline and had no answer says nothing about the engine."""
+
 
 class Pacing:
     """The pauses between tries."""

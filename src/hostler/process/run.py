@@ -199,45 +199,48 @@ class Run:
         if target is not None:
             deadline = self._clock.monotonic() + self.spec.start_timeout
             probing = aio.spawn(self._probe(target, deadline), name=f"probe {self.model}")
-            await self._race(probing, self.spec.start_timeout)
+            if not await self._race(probing):
+                raise _UnreadyError
         elif self._asked.done() or child.exited.done():
             raise _UnreadyError
         self.ready_at = self._clock.monotonic()
         self._machine.to(State.READY)
 
-    async def _race(self, work: asyncio.Task[T], timeout: float | None = None) -> T:
-        """What `work` returns; an error when the process, a stop or the timeout was first."""
+    async def _race(self, work: asyncio.Task[T]) -> T:
+        """What `work` returns; an error when the end of the process or a request to stop was first."""
         events: set[asyncio.Future[Any]] = {work, self._asked}
         if self._child is not None:
             events.add(self._child.exited)
         try:
-            done, _ = await asyncio.wait(events, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(events, return_when=asyncio.FIRST_COMPLETED)
             if done != {work}:
                 raise _UnreadyError
             return work.result()
         finally:
             work.cancel()
 
-    async def _probe(self, target: http_check.Target, deadline: float) -> None:
-        """Ask until the answer is yes."""
+    async def _probe(self, target: http_check.Target, deadline: float) -> bool:
+        """Ask until the answer is yes; False when the deadline has passed."""
         pacing = probe.Pacing()
-        while True:
+        while (left := deadline - self._clock.monotonic()) > 0:
             self._printed.clear()
             result: int | Exception
             try:
-                timeout = probe.try_timeout(deadline - self._clock.monotonic())
-                result = await http_check.get_status(target, timeout)
+                result = await http_check.get_status(target, probe.try_timeout(left))
             except (OSError, ValueError) as error:
                 result = error
             outcome = probe.classify(result)
             if outcome.ready:
-                return
-            self._said = outcome.said
-            await self._pause(pacing)
+                return True
+            if left > probe.SHORT_TRY or not isinstance(result, TimeoutError):
+                self._said = outcome.said
+            await self._pause(min(pacing.next(), max(0.0, deadline - self._clock.monotonic())))
+            if self._printed.is_set():
+                pacing.output_seen()
+        return False
 
-    async def _pause(self, pacing: probe.Pacing) -> None:
-        """The pause before the next try; output ends it, but never before `PAUSE_AFTER_OUTPUT`."""
-        pause = pacing.next()
+    async def _pause(self, pause: float) -> None:
+        """Wait before the next try; output ends it, but never before `PAUSE_AFTER_OUTPUT`."""
         first = min(pause, probe.PAUSE_AFTER_OUTPUT)
         await asyncio.sleep(first)
         if pause > first:
@@ -246,8 +249,6 @@ class Run:
                     await self._printed.wait()
             except TimeoutError:
                 pass
-        if self._printed.is_set():
-            pacing.output_seen()
 
     def _explain(self) -> StartFailed:
         """The error for a start that did not get there, told when the process has ended."""
