@@ -3,7 +3,7 @@
 import pytest
 
 from hostler.core import ModelId
-from hostler.gateway.paths import UpstreamPath, engine_path, split_upstream
+from hostler.gateway.paths import UpstreamPath, engine_path, own_path, raw_path, split_upstream
 
 MODELS = {name: ModelId(name) for name in ("author", "author/model", "plain", "mit leerzeichen", "v1")}
 
@@ -47,3 +47,20 @@ def test_engine_path() -> None:
     assert engine_path(b"/v/chat/completions") == b"/chat/completions"
     assert engine_path(b"/audioapi/v1/tasks/run") == b"/v1/tasks/run"
     assert engine_path(b"/v1/chat/completions") == b"/v1/chat/completions"
+
+
+@pytest.mark.parametrize(
+    ("scope", "own", "raw"),
+    [
+        ({"path": "/a b", "raw_path": b"/a%20b"}, "/a b", b"/a%20b"),
+        ({"path": "/a", "raw_path": b"/a?q=1"}, "/a", b"/a"),
+        ({"path": "/a b\r\n%é"}, "/a b\r\n%é", b"/a%20b%0D%0A%25%C3%A9"),
+        ({"path": "/a", "raw_path": None}, "/a", b"/a"),
+        ({"path": "/m/a", "raw_path": b"/m/a", "root_path": "/m"}, "/a", b"/a"),
+        ({"path": "/m/a", "root_path": "/m"}, "/a", b"/a"),
+        ({"path": "/a", "raw_path": b"/a", "root_path": ""}, "/a", b"/a"),
+    ],
+)
+def test_the_path_is_ours_wherever_we_are_mounted(scope: dict[str, object], own: str, raw: bytes) -> None:
+    assert own_path(scope) == own
+    assert raw_path(scope) == raw

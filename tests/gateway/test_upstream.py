@@ -10,8 +10,9 @@ import pytest
 
 from hostler.clock import ManualClock
 from hostler.errors import UpstreamFailed
+from hostler.gateway.connection import ConnectionLost
 from hostler.gateway.origin import Origin
-from hostler.gateway.pool import MAX_IDLE, Pool
+from hostler.gateway.pool import MAX_IDLE, Pool, Unreachable
 from hostler.gateway.upstream import exchange, request_head
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -94,6 +95,56 @@ async def test_a_connection_that_the_engine_had_closed_is_replaced_once() -> Non
     assert requests == 2
 
 
+async def test_a_request_that_the_engine_had_in_hand_is_not_sent_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It took its time before it closed the connection, so it may have done what it was asked."""
+    monkeypatch.setattr("hostler.gateway.upstream.STALE_SECONDS", -1.0)
+    requests = 0
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal requests
+        await reader.readuntil(b"\r\n\r\n")
+        requests += 1
+        writer.write(OK)
+        await reader.readuntil(b"\r\n\r\n")
+        requests += 1
+
+    async with engine(handler) as origin:
+        pool = Pool(origin)
+        await ask(pool)
+        with pytest.raises(ConnectionLost):
+            await ask(pool)
+
+    assert requests == 2
+
+
+async def test_an_engine_that_died_over_a_request_is_not_called_unreachable() -> None:
+    """The connection was lost with the request on it; that nobody listens any more is only the sequel."""
+    gone = asyncio.Event()
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK)
+        await reader.readuntil(b"\r\n\r\n")
+        gone.set()
+        await closed.wait()
+        writer.close()
+
+    closed = asyncio.Event()
+    server = await asyncio.start_server(handler, "127.0.0.1", 0)
+    pool = Pool(Origin("http", "127.0.0.1", server.sockets[0].getsockname()[1]))
+    await ask(pool)
+    asking = asyncio.ensure_future(ask(pool))
+    await gone.wait()
+    server.close()
+    await asyncio.sleep(0)
+    closed.set()
+
+    with pytest.raises(ConnectionLost):
+        await asking
+
+
 async def test_a_fresh_connection_that_is_closed_is_a_failure() -> None:
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -109,7 +160,7 @@ async def test_nobody_there() -> None:
 
     async with engine(handler) as origin:
         pass
-    with pytest.raises(UpstreamFailed, match="connection refused"):
+    with pytest.raises(Unreachable, match="connection refused"):
         await ask(Pool(origin))
 
 

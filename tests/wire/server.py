@@ -44,7 +44,7 @@ def engine_port() -> int:
 
 
 def stub(
-    name: str, *, stub_options: dict[str, Any] | None = None, argv: list[str] | None = None, **fields: Any
+    name: str, /, *, stub_options: dict[str, Any] | None = None, argv: list[str] | None = None, **fields: Any
 ) -> Model:
     """A model served by the stub engine, started with `stub_options` (or by another command line)."""
     port = fields.pop("port", None) or engine_port()
@@ -241,6 +241,6 @@ async def raw_engine(
         await asyncio.gather(*handlers, return_exceptions=True)
 
 
-def in_process(name: str, port: int, **fields: Any) -> Model:
+def in_process(name: str, port: int, /, **fields: Any) -> Model:
     """A model whose engine is a server of the test; its process only sleeps."""
     return stub(name, argv=["sleep", "600"], port=port, check_endpoint="none", **fields)

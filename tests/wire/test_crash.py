@@ -8,10 +8,11 @@ import json
 
 import pytest
 
-from hostler.core import ModelId, State
+from hostler.core import Exit, ModelId, State
+from hostler.fleet.lease import Lease
 
 from .client import request
-from .server import CHAT, config, in_process, question, raw_engine, running, stub
+from .server import CHAT, config, engine_port, in_process, question, raw_engine, running, stub
 
 A = ModelId("a")
 servers = pytest.mark.parametrize("plain", [False, True], ids=["own server", "plain uvicorn"])
@@ -121,6 +122,7 @@ async def test_an_engine_that_dies_before_it_answers(plain: bool) -> None:
         assert "closed the connection without answering" in answer.error["message"]
         assert "killed by SIGKILL" in answer.error["message"]
         assert answer.error["details"]["run"] == 1
+        assert answer.error["details"]["exit"] == "killed by SIGKILL"
         assert (await front.chat("a")).status == 200
         assert front.status(A).run == 2
         client.leave()
@@ -191,3 +193,30 @@ async def test_a_client_that_waits_for_a_crashing_start_is_not_left_alone() -> N
 
         assert answer.status == 502
         assert answer.error["details"]["signal"] == 9
+
+
+async def test_a_request_that_a_dead_engine_never_saw_is_given_to_the_next_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Refused at the door, and the process found dead: nothing was done yet, so it can be done now."""
+    port = engine_port()
+    listeners: list[asyncio.Server] = []
+
+    async def engine(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+        writer.close()
+
+    async def fate(lease: Lease) -> Exit | None:
+        listeners.append(await asyncio.start_server(engine, "127.0.0.1", port))
+        return Exit(code=1)
+
+    async with running(config(in_process("a", port))) as front:
+        monkeypatch.setattr(front.hostler.fleet, "fate", fate)
+        try:
+            answer = await front.get("/upstream/a/x")
+        finally:
+            for listener in listeners:
+                listener.close()
+
+        assert (answer.status, answer.body) == (200, b"ok")

@@ -76,6 +76,30 @@ async def test_who_leaves_during_the_upload_leaves_nothing(plain: bool) -> None:
         assert front.states() == {}
 
 
+@servers
+async def test_who_leaves_after_a_large_upload_is_noticed(plain: bool) -> None:
+    """A body that came faster than it was read must not leave us deaf for the end of the connection."""
+    async with running(config(stub("a", stub_options={"ready_after": 1})), plain=plain) as front:
+        for size in (70_000, 300_000, 1_000_000):
+            client = await front.connect()
+            await client.send(request("POST", CHAT, question("a") | {"filler": "x" * size}))
+            await front.until_waiting("a", 1)
+
+            client.leave()
+
+            await front.until_waiting("a", 0)
+        assert front.states() == {"a": "starting"}
+
+
+async def test_a_body_is_not_kept_while_its_answer_comes() -> None:
+    async with running(config(stub("a"))) as front:
+        client = await front.connect()
+        body = question("a", stream=True, tokens=100_000, chunk_delay=0.005) | {"filler": "x" * 100_000}
+        await client.ask_stream(body)
+
+        assert front.hostler.gateway._budget.held == 0
+
+
 async def test_half_a_close_is_leaving() -> None:
     """A client that closes its sending side is gone; HTTP/1.1 clients that wait keep it open."""
     async with running(config(stub("a"))) as front:

@@ -12,6 +12,9 @@ from hostler.core import ModelId
 from .client import Answer
 from .server import CHAT, config, engine_port, in_process, question, raw_engine, running, stub
 
+# The loop that Hostler is served with; what is close to sockets and processes is tested on both.
+pytestmark = pytest.mark.asyncio(loop_factories=["uvloop"])
+
 OUT_OF_MEMORY = "ggml_backend_cuda_buffer_type_alloc_buffer: cudaMalloc failed: out of memory"
 A = ModelId("a")
 
@@ -43,7 +46,8 @@ async def test_every_waiter_gets_the_whole_story() -> None:
             assert details["log_url"] == "http://front/logs/stream/a"
             assert 'model "a" did not start' in error["message"]
         assert front.status(A).run == 1
-        assert front.status(A).last_error
+        assert front.status(A).last_error == answers[0].error["message"]
+        assert front.status(A).last_exit == "exit code 3"
 
 
 async def test_the_log_address_in_the_error_leads_to_the_log() -> None:

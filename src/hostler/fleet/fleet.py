@@ -315,6 +315,8 @@ class Fleet:
         except Exception as error:  # noqa: BLE001 - a bug of ours must not leave the model stuck
             self._hub.proxy.error(f"{model}: unexpected {type(error).__name__}: {error}")
             event = self._failed(slot, InternalError(f"Hostler failed to run {model!r}: {error}"))
+        if slot.run is not None and slot.run.exit is not None:
+            slot.last_exit = slot.run.exit
         slot.run = None
         slot.life = None
         self._idle[model].cancel()
@@ -329,9 +331,8 @@ class Fleet:
         self._hub.proxy.error(error.message)
         return LoadFailed(slot.model.id, now, error)
 
-    async def _run(self, slot: Slot, number: int, reason: StartReason) -> Event:
+    def _new_run(self, slot: Slot, number: int, reason: StartReason) -> Run:
         model = slot.model
-        proxy = self._hub.proxy
         if slot.last_run is not None:
             # Whatever still holds its pipe must not write into the log of this one.
             slot.last_run.release()
@@ -346,6 +347,12 @@ class Fleet:
             on_state=lambda run, state: self._moved(slot, run, state),
         )
         slot.run = slot.last_run = run
+        return run
+
+    async def _run(self, slot: Slot, number: int, reason: StartReason) -> Event:
+        model = slot.model
+        proxy = self._hub.proxy
+        run = self._new_run(slot, number, reason)
         if slot.stop_reason is not None:
             # Unloaded before this task had its first step.
             return Unloaded(model.id, self._clock.monotonic(), crashed=False, error=None)
@@ -355,6 +362,7 @@ class Fleet:
         now = self._clock.monotonic()
         proxy.info(f"{model.id}: ready after {now - began:.2f} s (run {number}, pid {run.pid})")
         slot.last_used = now
+        slot.last_error = ""
         self._dispatch(Loaded(model.id, now))
         self._idle[model.id].arm()
         slot.last_exit = await run.wait()

@@ -12,7 +12,6 @@ from hostler.errors import (
     NotFound,
     QueueFull,
     ShuttingDown,
-    StartFailed,
     Unloaded,
 )
 from hostler.scheduler.events import Refusal, RefusalKind
@@ -28,7 +27,7 @@ def refusal_error(refusal: Refusal) -> HostlerError:
                 "too many requests wait for this model; try again later", retry_after=retry_after or 1
             )
         case RefusalKind.LOAD_FAILED:
-            return _copy(cause)
+            return _copy(cause, retry_after)
         case RefusalKind.BACKED_OFF:
             last = cause.message if isinstance(cause, HostlerError) else str(cause)
             details = cause.details if isinstance(cause, HostlerError) else {}
@@ -47,12 +46,13 @@ def refusal_error(refusal: Refusal) -> HostlerError:
             assert_never(refusal.kind)
 
 
-def _copy(error: object) -> HostlerError:
+def _copy(error: object, retry_after: int | None) -> HostlerError:
     # One exception object raised in several tasks would collect the tracebacks of all of them.
-    if isinstance(error, StartFailed):
-        return StartFailed(
-            error.message, param=error.param, retry_after=error.retry_after, details=error.details
-        )
     if isinstance(error, HostlerError):
-        return type(error)(error.message, retry_after=error.retry_after, details=error.details)
+        return type(error)(
+            error.message,
+            param=error.param,
+            retry_after=error.retry_after or retry_after,
+            details=error.details,
+        )
     return InternalError(f"the model could not be loaded: {error}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -52,6 +53,7 @@ class ModelStatus:
     uptime: float | None
     ttl_left: float | None
     command: str
+    base_url: str
     last_exit: str
     last_error: str
 
@@ -71,7 +73,8 @@ def status_of(slot: Slot, now: float, waiting: int) -> ModelStatus:
         since=now - slot.state_since,
         uptime=now - ready_at if ready_at is not None else None,
         ttl_left=max(0.0, slot.last_used + slot.model.ttl - now) if idle else None,
-        command=slot.model.cmd,
+        command=slot.model.cmd or (shlex.join(run.spec.argv) if run is not None else ""),
+        base_url=run.spec.proxy if run is not None else slot.model.proxy,
         last_exit=str(slot.last_exit) if slot.last_exit is not None else "",
         last_error=slot.last_error,
     )

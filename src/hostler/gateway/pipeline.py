@@ -79,6 +79,7 @@ class Request:
         self.headers: Headers = scope["headers"]
         self.raw_path = paths.raw_path(scope)
         self.started = False
+        self.body = b""
         self.body_read = False
         self.edge: Edge = edge_of(scope, receive)
 
@@ -106,18 +107,23 @@ class Request:
         if upstream is not None and not upstream.rest:
             await self._add_slash()
             return
-        body = await read_body(self.receive, self.headers, gateway._limit, gateway._budget)
+        self.body = await read_body(self.receive, self.headers, gateway._limit, gateway._budget)
         self.body_read = True
         try:
             if upstream is not None:
                 model, target = upstream.model, upstream.rest
             else:
-                model, target = self._find_model(body), paths.engine_path(self.raw_path)
+                model, target = self._find_model(), paths.engine_path(self.raw_path)
             self._permit(key, model)
             with cancelled_when_gone(self.edge):
-                await self._use(model, target, body)
+                await self._use(model, target)
         finally:
-            gateway._budget.give(len(body))
+            self._drop_body()
+
+    def _drop_body(self) -> None:
+        """Give up the memory; an answer may take much longer to come than the request took to be read."""
+        self.gateway._budget.give(len(self.body))
+        self.body = b""
 
     def _permit(self, key: ApiKey | None, model: ModelId) -> None:
         if key is None:
@@ -145,7 +151,8 @@ class Request:
         status = 301 if self.scope["method"] in ("GET", "HEAD") else 308
         await self._send_whole(status, [(b"location", location), (b"content-length", b"0")])
 
-    def _find_model(self, body: bytes) -> ModelId:
+    def _find_model(self) -> ModelId:
+        body = self.body
         query: bytes = self.scope.get("query_string", b"")
         kind = header(self.headers, b"content-type")
         if self.scope["method"] in ("GET", "HEAD"):
@@ -167,20 +174,20 @@ class Request:
 
     # -- the engine -------------------------------------------------------------------------------------
 
-    async def _use(self, model: ModelId, target: bytes, body: bytes) -> None:
+    async def _use(self, model: ModelId, target: bytes) -> None:
         """Lease the model and forward; a second time when the engine had just died and saw nothing of it."""
         lease_of = self.gateway._fleet.lease
         async with lease_of(model) as lease:
             try:
-                await self._forward(lease, target, body)
+                await self._forward(lease, target)
                 return
-            except Unreachable:
-                if await self.gateway._fleet.fate(lease) is None:
+            except Unreachable as error:
+                if "exit" not in error.details:
                     raise
         async with lease_of(model) as lease:
-            await self._forward(lease, target, body)
+            await self._forward(lease, target)
 
-    async def _forward(self, lease: Lease, target: bytes, body: bytes) -> None:
+    async def _forward(self, lease: Lease, target: bytes) -> None:
         gateway = self.gateway
         model = gateway._fleet.model(lease.model)
         origin = origin_of(lease.base_url)
@@ -194,17 +201,20 @@ class Request:
             request_headers(
                 self.headers,
                 client=client[0] if client else None,
-                length=len(body) if body or method not in ("GET", "HEAD", "DELETE", "OPTIONS") else None,
+                length=len(self.body)
+                if self.body or method not in ("GET", "HEAD", "DELETE", "OPTIONS")
+                else None,
                 drop_credentials=bool(gateway._keys),
             ),
         )
         pool = gateway._pools.get(origin, connect=model.timeouts.connect, idle=model.timeouts.idle_conn)
         try:
             answer, answer_head = await exchange(
-                pool, method, head, body, response_timeout=model.timeouts.response_header
+                pool, method, head, self.body, response_timeout=model.timeouts.response_header
             )
         except UpstreamFailed as error:
             raise await self._explain(error, lease) from error
+        self._drop_body()
         try:
             await self._relay(answer, answer_head, lease)
         finally:
@@ -213,11 +223,13 @@ class Request:
     async def _explain(self, error: UpstreamFailed, lease: Lease) -> UpstreamFailed:
         fleet = self.gateway._fleet
         message = f"{lease.model}: {error.message}"
+        log = fleet.slot(lease.model).log
+        details: dict[str, object] = {"model": lease.model, "run": lease.run}
         end = await fleet.fate(lease)
         if end is not None:
             message += f"; its process ended: {end}"
-        log = fleet.slot(lease.model).log
-        details = {"log": log.tail(20), "model": lease.model, "run": lease.run}
+            details["exit"] = str(end)
+        details["log"] = log.tail(20)
         kind = Unreachable if isinstance(error, Unreachable) else UpstreamFailed
         return kind(message, details=details)
 

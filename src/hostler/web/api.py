@@ -17,6 +17,7 @@ from hostler.core import ModelId, State
 from hostler.errors import NotFound
 from hostler.fleet.slot import ModelStatus
 from hostler.gateway.edge import ClientGone, cancelled_when_gone, edge_of
+from hostler.gateway.origin import Origin
 from hostler.web.pages import root_of
 from hostler.web.state import WebState, mask, state_of
 
@@ -159,13 +160,13 @@ def _running_row(state: WebState, status: ModelStatus) -> dict[str, Any]:
         "model": status.id,
         "state": status.state.value,
         "cmd": mask(status.command, state.config.secrets),
-        "proxy": mask(model.proxy, state.config.secrets),
+        "proxy": mask(status.base_url, state.config.secrets),
         "ttl": model.ttl,
         "name": model.name,
         "description": model.description,
         "pid": status.pid,
         "run": status.run,
-        "port": model.port,
+        "port": Origin.parse(status.base_url).port,
         "active": status.active,
         "waiting": status.waiting,
         "uptime": status.uptime,

@@ -165,6 +165,11 @@ class HostlerProtocol(HttpToolsProtocol):
         scope: dict[str, Any] = self.scope  # type: ignore[assignment]  # uvicorn's type knows no extension of ours
         scope["extensions"] = {EXTENSION: self._edge}
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # Trailers come this way too. They would be taken for headers, which are what requests are judged by.
+        if self._in_head:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         self._in_head = False
         self._stop_head_timer()
@@ -194,6 +199,9 @@ class HostlerProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         if not self._deaf and self._cycle() is not None:
             super().on_message_complete()
+            if not self.pipeline:
+                # A large body stopped the reading, and whoever does not read does not see the client go.
+                self.flow.resume_reading()
 
     def on_response_complete(self) -> None:
         self._edges = [edge for edge in self._edges if edge.cycle is None or not edge.cycle.response_complete]

@@ -60,10 +60,13 @@ class Server(uvicorn.Server):
 
 def make_server(app: Any, *, log: LogMonitor, tls: tuple[str, str] | None) -> Server:
     """A server for `app`; `tls` is (certificate file, key file)."""
+    handler = ProxyLogHandler(log)
     logger = logging.getLogger("uvicorn.error")
-    logger.handlers = [ProxyLogHandler(log)]
+    logger.handlers = [handler]
     logger.propagate = False
     logger.setLevel(logging.WARNING)
+    # What goes wrong with processes is written without knowing of our logs.
+    logging.getLogger("hostler.process").handlers = [handler]
     config = uvicorn.Config(
         app,
         http=HostlerProtocol,

@@ -1,0 +1,78 @@
+"""What must hold: the access line says what happened, and nothing a client sends can forge another one."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hostler.gateway.edge import Message
+from hostler.web.app import CountedSend, access_line
+from hostler.web.state import mask
+
+LINE = re.compile(r'Request ([^"\n]*) "([^"\n]*)" (\d{3}|-) (\d+) "([^"\n]*)" (\d+\.\d{3})s')
+
+
+async def _nowhere(message: Message) -> None:
+    pass
+
+
+def scope(path: str = "/x", headers: tuple[tuple[bytes, bytes], ...] = ()) -> dict[str, Any]:
+    return {"method": "GET", "path": path, "headers": list(headers), "client": ("1.2.3.4", 5)}
+
+
+async def test_it_counts_what_went_through() -> None:
+    sent = CountedSend(_nowhere)
+    await sent({"type": "http.response.start", "status": 200, "headers": []})
+    await sent({"type": "http.response.body", "body": b"12345", "more_body": True})
+    await sent({"type": "http.response.body", "body": b"678"})
+
+    line = access_line(scope(headers=((b"user-agent", b"curl/8"),)), sent, 1.23456)
+
+    assert line == 'Request 1.2.3.4 "GET /x HTTP/1.1" 200 8 "curl/8" 1.235s'
+
+
+def test_an_answer_that_was_never_begun_has_no_status() -> None:
+    assert access_line(scope(), CountedSend(_nowhere), 0) == (
+        'Request 1.2.3.4 "GET /x HTTP/1.1" - 0 "" 0.000s'
+    )
+
+
+def test_a_proxy_before_us_says_who_asks() -> None:
+    sent = CountedSend(_nowhere)
+    forwarded = access_line(scope(headers=((b"x-forwarded-for", b" 9.9.9.9 , 8.8.8.8"),)), sent, 0)
+    real = access_line(scope(headers=((b"x-real-ip", b"7.7.7.7"),)), sent, 0)
+
+    assert forwarded.startswith('Request 9.9.9.9 "')
+    assert real.startswith('Request 7.7.7.7 "')
+
+
+@given(st.text(max_size=600), st.binary(max_size=600), st.binary(max_size=600))
+def test_nothing_can_break_out_of_its_place(path: str, agent: bytes, forwarded: bytes) -> None:
+    headers = ((b"user-agent", agent), (b"x-forwarded-for", forwarded))
+    line = access_line(scope("/" + path, headers), CountedSend(_nowhere), 0)
+
+    assert LINE.fullmatch(line)
+    assert line.isascii()
+    assert line.isprintable()
+    assert len(line) < 10_000
+
+
+WORDS = st.text(st.characters(exclude_characters="*"), min_size=1, max_size=8)
+
+
+@given(st.sets(WORDS, max_size=5), st.text(max_size=50), st.data())
+def test_no_secret_is_shown(secrets: set[str], text: str, data: st.DataObject) -> None:
+    for secret in secrets:
+        place = data.draw(st.integers(0, len(text)))
+        text = text[:place] + secret + text[place:]
+
+    shown = mask(text, frozenset(secrets))
+
+    assert not [secret for secret in secrets for piece in shown.split("***") if secret in piece]
+
+
+def test_a_secret_within_another_does_not_leave_the_rest() -> None:
+    assert mask("key=abcdef", frozenset({"abc", "abcdef", ""})) == "key=***"
