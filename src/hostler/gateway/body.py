@@ -110,38 +110,31 @@ async def _first(receive: Receive) -> Mapping[str, Any]:
 
 async def _read_rest(receive: Receive, data: bytes, limit: int, budget: BodyBudget) -> bytes:
     body = bytearray()
-    taken = 0
+    more = True
     start = asyncio.get_running_loop().time()
     try:
         async with asyncio.timeout(BODY_SECONDS) as deadline:
             while True:
                 budget.take(len(data))
-                taken += len(data)
                 body += data
                 if len(body) > limit:
                     raise too_large(limit)
+                if not more:
+                    return bytes(body)
                 deadline.reschedule(start + BODY_SECONDS + len(body) / BODY_MIN_RATE)
                 message = await receive()
                 if message["type"] == "http.disconnect":
                     raise ClientGone
-                data = message.get("body", b"")
-                if not message.get("more_body", False):
-                    break
-            budget.take(len(data))
-            taken += len(data)
-            body += data
-            if len(body) > limit:
-                raise too_large(limit)
+                data, more = message.get("body", b""), message.get("more_body", False)
     except TimeoutError:
-        budget.give(taken)
+        budget.give(len(body))
         raise RequestTimeout(
             f"the request body came too slowly: {len(body)} bytes in "
             f"{asyncio.get_running_loop().time() - start:.0f} s"
         ) from None
     except BaseException:
-        budget.give(taken)
+        budget.give(len(body))
         raise
-    return bytes(body)
 
 
 def peek_json(body: bytes) -> tuple[str, bool]:
