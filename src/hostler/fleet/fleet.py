@@ -238,8 +238,8 @@ class Fleet:
         lives = [slot.life for slot in self._slots.values() if slot.life is not None]
         self._dispatch(Closing(self._clock.monotonic()))
         for slot in self._slots.values():
-            if slot.life is not None:
-                # Also who is stopping already, with a patience of its own that may be longer than ours.
+            if slot.life is not None and slot.stop_reason is not StopReason.SHUTDOWN:
+                # Who is stopping already, with a patience of its own that may be longer than ours.
                 self._stop(slot, StopReason.SHUTDOWN)
         if lives:
             await asyncio.wait(lives)
