@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import pytest
 
-from hostler.engines.llamacpp_params import fill, model_path, parse, usable_cores
+from hostler.engines.cores import usable_cores
+from hostler.engines.llamacpp_params import fill, model_path, parse
 
 
 def test_last_model_counts() -> None:
@@ -38,14 +36,3 @@ def test_settings_win_over_defaults() -> None:
     assert (params.port, params.n_parallel, params.hostnames) == (1, 2, ["::1"])
     assert (params.cpuparams.n_threads, params.cpuparams_batch.n_threads) == (3, 3)
     assert params.model_alias == {"x", "y"}
-
-
-def test_cores_are_cut_to_the_quota(tmp_path: Path) -> None:
-    limits = tmp_path / "cpu.max"
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-
-    limits.write_text("50000 100000\n", encoding="ascii")
-    assert usable_cores(limits) == 1
-    limits.write_text("max 100000\n", encoding="ascii")
-    assert usable_cores(limits) == available
-    assert usable_cores(tmp_path / "missing") == available

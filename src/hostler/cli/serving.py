@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -59,13 +58,14 @@ def run(arguments: Namespace) -> int:
 
 def demo(arguments: Namespace) -> int:
     """Serve two small real models and print what to try."""
+    from hostler.engines.cores import usable_cores
     from hostler.engines.demo_models import demo_model_path
 
     listen = address.parse(arguments.listen)
     directory = Path(arguments.cache_dir) if arguments.cache_dir else _cache_dir()
     _say("Putting the weights together (the first time only)\n")
     weights = demo_model_path(directory)
-    models = adhoc.demo(str(Path(weights).absolute()), threads())
+    models = adhoc.demo(str(Path(weights).absolute()), usable_cores())
     config = sources.made_up(models)
     first, second = models
     return _serve(
@@ -74,12 +74,6 @@ def demo(arguments: Namespace) -> int:
         listen=listen,
         on_ready=lambda url: _say(curls.two_models(url, first, second, stop=adhoc.STOP, program=_program())),
     )
-
-
-def threads() -> int:
-    """How many threads the engine should compute with: the cores this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
-    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
 
 
 def _serve(

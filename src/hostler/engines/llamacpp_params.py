@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hostler.engines.cores import usable_cores
 from hostler.engines.flags import Setting, apply, read
 from hostler.engines.llamacpp_flags import DEFAULT_PORT, MODEL, TABLE
 
@@ -34,17 +34,3 @@ def fill(params: Any, native: Any, settings: Sequence[Setting]) -> None:
         params.cpuparams_batch.n_threads = params.cpuparams.n_threads
     if not params.model_alias:
         params.model_alias = [Path(params.model.path).name]
-
-
-def usable_cores(limits: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """The cores this process may run on: the affinity mask, cut to the quota of its control group."""
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    else:
-        cores = os.cpu_count() or 1
-    try:
-        quota, period = limits.read_text(encoding="ascii").split()[:2]
-        cores = min(cores, -(-int(quota) // int(period)))
-    except (OSError, ValueError):
-        pass  # no such file, or "max": no quota
-    return max(1, cores)
