@@ -9,10 +9,10 @@ from hostler.clock import SYSTEM, Clock
 from hostler.errors import UpstreamFailed
 from hostler.gateway.connection import Connection
 from hostler.gateway.origin import Origin
+from hostler.process.http_check import addresses
 
 # Idle connections kept for each origin. More requests at once than this is rare for one engine.
 MAX_IDLE = 64
-LOOPBACK = ("127.0.0.1", "::1")
 
 
 class Unreachable(UpstreamFailed):
@@ -54,11 +54,8 @@ class Pool:
 
     async def connect(self) -> Connection:
         """A new connection; raises Unreachable when there is none in time."""
-        # Engines nearly always listen on one of the two loopback addresses; asking the resolver about
-        # "localhost" would cost a thread for each connection.
-        hosts = LOOPBACK if self.origin.host == "localhost" else (self.origin.host,)
         problem: Exception | None = None
-        for host in hosts:
+        for host in addresses(self.origin.host):
             try:
                 return await self._connect_to(host)
             except TimeoutError:

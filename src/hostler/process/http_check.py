@@ -47,7 +47,7 @@ class Target:
         if any(char <= " " or char == "\x7f" for line in (full, url.netloc) for char in line):
             raise ValueError(f"{base!r} with {path!r} is not a URL")
         request = "\r\n".join((*lines, "", "")).encode()
-        return cls(_addresses(url.hostname), port, tls, url.hostname, request)
+        return cls(addresses(url.hostname), port, tls, url.hostname, request)
 
     @property
     def loopback(self) -> bool:
@@ -55,7 +55,8 @@ class Target:
         return is_loopback(self.addresses[0])
 
 
-def _addresses(host: str) -> tuple[str, ...]:
+def addresses(host: str) -> tuple[str, ...]:
+    """What to connect to for `host`, in turn."""
     # Asking the resolver for this name costs a thread and a millisecond, and the answer is known.
     return ("127.0.0.1", "::1") if host.lower().rstrip(".") == "localhost" else (host,)
 
