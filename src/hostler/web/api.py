@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -68,7 +67,7 @@ async def to_ui(request: Request) -> Response:
 async def models(request: Request) -> Response:
     """The model list of the OpenAI API."""
     state = state_of(request)
-    now = int(time.time())  # noqa: TID251 - the wall time of the record, as the API has it
+    now = int(state.clock.wall().timestamp())
     records: list[dict[str, Any]] = []
     for model in state.config.models.values():
         if model.unlisted:
