@@ -12,7 +12,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -36,7 +37,7 @@ from hostler.scheduler.groups import GroupPolicy
 from hostler.scheduler.matrix import MatrixError, MatrixPolicy
 from hostler.scheduler.policy import Policy
 from hostler.web.app import WebApp
-from hostler.web.server import Server, make_server, open_sockets
+from hostler.web.server import make_server, open_sockets
 from hostler.web.state import WebState
 
 # How long running requests may take to end when Hostler stops; the engines then get ten seconds more.
@@ -101,8 +102,9 @@ class Hostler:
                 self.hub.proxy.error(f"failed to preload {model}: {error.message}")
 
     def _state_changed(self, model: ModelId, state: State) -> None:
-        if state is State.STOPPED:
-            self.gateway.engine_gone(self.config.models[model].proxy)
+        run = self.fleet.slot(model).last_run
+        if state is State.STOPPED and run is not None:
+            self.gateway.engine_gone(run.spec.proxy)
 
 
 def policy_of(config: Config) -> Policy:
@@ -216,11 +218,8 @@ async def _serve(
     hostler = Hostler(config)
     proxy = hostler.hub.proxy
     stdout = _stdout_copy(hostler)
-    server = make_server(hostler.app, log=proxy, tls=tls)
     stopping = _stop_on_signals(hostler)
-    async with hostler:
-        running = aio.spawn(server.serve(sockets=sockets), name="http server")
-        await server.listening.wait()
+    async with hostler, http_server(hostler, sockets, tls=tls) as running:
         url = base_url(host, sockets[0].getsockname()[1], tls=tls is not None)
         _warn_of_what_has_no_effect(hostler, watch=watch)
         proxy.info(f"Hostler {__version__} listening on {url}, {len(config.models)} model(s)")
@@ -228,17 +227,38 @@ async def _serve(
         if on_ready is not None:
             on_ready(url)
         await asyncio.wait([running, stopping], return_when=asyncio.FIRST_COMPLETED)
-        await _shut_down(hostler, server, running)
     if stdout is not None:
         await stdout.stop(1.0)
     return 0
 
 
-async def _shut_down(hostler: Hostler, server: Server, running: asyncio.Task[None]) -> None:
-    server.stop_listening()
-    await hostler.close()
-    server.should_exit = True
-    await asyncio.wait([running])
+@asynccontextmanager
+async def http_server(
+    hostler: Hostler,
+    sockets: list[socket.socket],
+    *,
+    tls: tuple[str, str] | None = None,
+    drain: float = DRAIN_SECONDS,
+) -> AsyncIterator[asyncio.Task[None]]:
+    """Answer requests on `sockets` until the block ends; gives the task that does.
+
+    Then nothing new is let in, running requests get `drain` seconds, `hostler` is closed, and what is left of
+    the connections is ended. Raises whatever kept the server from starting.
+    """
+    server = make_server(hostler.app, log=hostler.hub.proxy, tls=tls)
+    running = aio.spawn(server.serve(sockets=sockets), name="http server")
+    listening = aio.spawn(server.listening.wait(), name="wait for the http server")
+    await asyncio.wait([running, listening], return_when=asyncio.FIRST_COMPLETED)
+    if running.done():
+        listening.cancel()
+        await running
+    try:
+        yield running
+    finally:
+        server.stop_listening()
+        await hostler.close(drain=drain)
+        server.should_exit = True
+        await asyncio.wait([running])
 
 
 def _stdout_copy(hostler: Hostler) -> StdoutCopy | None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from hostler import aio
-from hostler.app import Hostler
+from hostler.app import Hostler, http_server
 from hostler.config.schema import Config
 from hostler.testing.ports import LOOPBACK
-from hostler.web.server import make_server, open_sockets
+from hostler.web.server import open_sockets
 
 
 @asynccontextmanager
@@ -19,15 +18,5 @@ async def serving(config: Config, *, drain: float = 0.0) -> AsyncIterator[tuple[
     At the end running requests get `drain` seconds, then everything is stopped.
     """
     sockets = open_sockets(LOOPBACK, 0)
-    hostler = Hostler(config)
-    async with hostler:
-        server = make_server(hostler.app, log=hostler.hub.proxy, tls=None)
-        running = aio.spawn(server.serve(sockets=sockets), name="http server of a test")
-        await server.listening.wait()
-        try:
-            yield hostler, sockets[0].getsockname()[1]
-        finally:
-            server.stop_listening()
-            await hostler.close(drain=drain)
-            server.should_exit = True
-            await running
+    async with Hostler(config) as hostler, http_server(hostler, sockets, drain=drain):
+        yield hostler, sockets[0].getsockname()[1]
