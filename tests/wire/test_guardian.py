@@ -171,7 +171,11 @@ def leak_from(pid: int) -> list[int]:
     target = os.pidfd_open(pid)
     copies = [target]
     for entry in Path(f"/proc/{pid}/fd").iterdir():
-        if str(entry.readlink()).startswith("socket:"):
+        try:
+            kind = str(entry.readlink())
+        except FileNotFoundError:
+            continue  # it was closed while we looked
+        if kind.startswith("socket:"):
             copy = libc.syscall(438, target, int(entry.name), 0)  # pidfd_getfd
             if copy < 0:
                 pytest.skip("may not look into other processes here")
