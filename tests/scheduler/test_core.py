@@ -531,16 +531,116 @@ def test_a_model_that_is_no_longer_configured_goes_when_it_is_idle() -> None:
     drive.bring_up("a", "b")
     drive.arrive("a")
     drive.arrive("a")
-    drive.arrive("c")
 
-    assert replaced(drive, "d") == ["Refuse", "Unload", "Refuse", "Unload"], (
-        "a waits, b is idle, c is loading"
-    )
+    assert replaced(drive, "d") == ["Unload"], "b is idle"
+    assert drive.arrive("a") == ["refuse 5: unknown model"]
+    assert drive.leave(3) == ["grant 4"], "it waited already"
+    assert drive.leave(4) == ["unload a: reload"]
+    assert [drive.gone(model) for model in "ab"] == [[], []]
     assert drive.arrive("a") == ["refuse 6: unknown model"]
-    assert drive.leave(3) == ["unload a: reload"]
-    assert [drive.gone(model) for model in "abc"] == [[], [], []]
-    assert drive.arrive("a") == ["refuse 7: unknown model"]
     assert drive.arrive("d") == ["load d"]
+
+
+def test_a_removed_model_serves_who_waits_for_the_load_that_is_under_way() -> None:
+    drive = Drive(ALL_TOGETHER)
+    drive.arrive("a")
+    drive.arrive("b")
+    drive.leave(2)
+
+    assert replaced(drive, "d") == ["Unload"], "b is loading for nobody"
+    assert drive.loaded("a") == ["grant 1"]
+    assert drive.leave(1) == ["unload a: reload"]
+
+
+def test_a_removed_model_that_would_have_to_be_loaded_refuses() -> None:
+    drive = Drive()
+    drive.bring_up("a")
+    drive.arrive("a")
+    drive.arrive("b")
+
+    assert replaced(drive, "a") == ["Refuse"]
+
+
+def test_who_waits_for_a_removed_model_that_crashes_is_told() -> None:
+    drive = Drive(ALL_TOGETHER, limits={"a": Limits(concurrency=1)})
+    drive.bring_up("a")
+    drive.arrive("a")
+    drive.arrive("a")
+    replaced(drive, "d")
+
+    assert drive.crashed("a") == ["refuse 3: unknown model"]
+    assert drive.arrive("a") == ["refuse 4: unknown model"]
+
+
+def outdated(drive: Drive, stale: str, changed: str = "") -> list[str]:
+    commands = drive.scheduler.replace(now=drive.now, stale=ids(stale), changed=ids(changed))
+    return [type(command).__name__ for command in commands]
+
+
+def test_an_outdated_process_ends_what_it_has_and_gets_nothing_more() -> None:
+    drive = Drive()
+    drive.bring_up("a")
+    drive.arrive("a")
+
+    assert outdated(drive, "a") == []
+    assert drive.arrive("a") == []
+    assert drive.leave(2) == ["unload a: reload"]
+    assert drive.gone("a") == ["load a"]
+    assert drive.loaded("a") == ["grant 3"]
+    assert drive.arrive("a") == ["grant 4"], "the new process is not outdated"
+
+
+def test_an_outdated_process_that_is_idle_goes_at_once_and_is_not_started_before_it_is_needed() -> None:
+    drive = Drive()
+    drive.bring_up("a")
+
+    assert outdated(drive, "a") == ["Unload"]
+    assert drive.gone("a") == []
+    assert drive.arrive("a") == ["load a"]
+
+
+def test_an_outdated_load_is_begun_anew_for_those_who_wait() -> None:
+    drive = Drive()
+    drive.arrive("a")
+
+    assert outdated(drive, "a") == ["Unload"]
+    assert drive.gone("a") == ["load a"]
+    assert drive.loaded("a") == ["grant 1"]
+
+
+def test_a_definition_that_is_changed_back_in_time_leaves_its_process_alone() -> None:
+    drive = Drive()
+    drive.bring_up("a")
+    drive.arrive("a")
+    outdated(drive, "a")
+    drive.arrive("a")
+
+    assert outdated(drive, "") == ["Grant"]
+    assert drive.leave(2) == []
+
+
+def test_a_changed_definition_is_tried_at_once_after_failures() -> None:
+    drive = Drive()
+    for ticket in (1, 2):
+        drive.arrive("a")
+        drive.failed("a")
+        assert drive.scheduler.position(ticket) is None
+    assert drive.arrive("a") == ["refuse 3: backed off"]
+
+    assert outdated(drive, "", changed="a") == []
+    assert drive.arrive("a") == ["load a"]
+
+
+def test_the_longest_wait_may_change() -> None:
+    drive = Drive()
+    drive.bring_up("a")
+    drive.arrive("a")
+    drive.arrive("b")
+    assert drive.scheduler.next_wakeup(0.0) == drive.now + 60.0
+
+    drive.scheduler.replace(now=drive.now, max_wait=5.0)
+
+    assert drive.scheduler.next_wakeup(0.0) == drive.now + 5.0
 
 
 def test_a_model_that_is_configured_again_before_it_was_idle_stays() -> None:

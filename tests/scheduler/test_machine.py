@@ -44,6 +44,7 @@ class Shadow:
     phase: dict[ModelId, Phase] = field(default_factory=lambda: dict.fromkeys(MODELS, DOWN))
     granted: dict[ModelId, set[int]] = field(default_factory=lambda: {model: set() for model in MODELS})
     waiting: dict[int, Arrived] = field(default_factory=dict)  # by arrival
+    stale: set[ModelId] = field(default_factory=set)
 
     def models(self, *phases: Phase) -> list[ModelId]:
         return [model for model in MODELS if self.phase[model] in phases]
@@ -52,6 +53,8 @@ class Shadow:
         return sum(one.model == model for one in self.waiting.values())
 
     def has_place(self, model: ModelId) -> bool:
+        if model in self.stale:
+            return False
         limit = self.limits[model].concurrency
         return limit == 0 or len(self.granted[model]) < limit
 
@@ -84,6 +87,10 @@ class Fleet(RuleBasedStateMachine):
 
     def send(self, event: Event) -> list[Command]:
         commands = self.scheduler.handle(event)
+        self.check(commands, event)
+        return commands
+
+    def check(self, commands: list[Command], event: Event) -> None:
         self.sound = False  # until every command has passed its check
         for command in commands:
             match command:
@@ -98,7 +105,6 @@ class Fleet(RuleBasedStateMachine):
                 case _:
                     assert_never(command)
         self.sound = True
-        return commands
 
     def check_load(self, model: ModelId) -> None:
         shadow = self.shadow
@@ -119,6 +125,9 @@ class Fleet(RuleBasedStateMachine):
             assert targets & set(shadow.models(DOWN, UNLOADING)), "evicted for nobody"
         elif reason is StopReason.SHUTDOWN:
             assert isinstance(event, Closing)
+        elif reason is StopReason.RELOAD:
+            assert model in shadow.stale
+            assert not shadow.granted[model], "a reload cut a running request"
         else:
             assert isinstance(event, UnloadRequested)
             assert (event.model, event.reason) == (model, reason)
@@ -194,7 +203,7 @@ class Fleet(RuleBasedStateMachine):
             self.shadow.phase[model] = UP
             self.send(Loaded(model, self.now))
         else:
-            self.shadow.phase[model] = DOWN
+            self.is_down(model)
             self.send(LoadFailed(model, self.now, "no memory"))
 
     @precondition(lambda self: self.shadow.models(UNLOADING))
@@ -220,6 +229,7 @@ class Fleet(RuleBasedStateMachine):
 
     def is_down(self, model: ModelId) -> None:
         self.shadow.phase[model] = DOWN
+        self.shadow.stale.discard(model)
         self.shadow.granted[model].clear()
 
     @rule(model=model_ids(), reason=st.sampled_from([StopReason.API, StopReason.IDLE, StopReason.IDLE]))
@@ -233,6 +243,15 @@ class Fleet(RuleBasedStateMachine):
         else:
             assert (Unload(model, reason) in commands) is running
             assert not shadow.line(model)
+
+    @rule(stale=st.frozensets(model_ids()), changed=st.frozensets(model_ids()))
+    def reload(self, stale: frozenset[ModelId], changed: frozenset[ModelId]) -> None:
+        waiting = set(self.shadow.waiting)
+        self.shadow.stale = set(stale).intersection(self.shadow.models(LOADING, UP))
+        commands = self.scheduler.replace(now=self.now, stale=stale, changed=changed)
+        self.check(commands, Tick(self.now))
+        assert not any(isinstance(command, Refuse) for command in commands), "a reload refused somebody"
+        assert waiting >= set(self.shadow.waiting)
 
     @rule(seconds=st.sampled_from([0.0, 1.0, 4.9, 5.0, 11.0, 60.0]), tick=st.booleans())
     def wait(self, seconds: float, tick: bool) -> None:

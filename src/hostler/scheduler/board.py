@@ -161,6 +161,7 @@ class Board:
         """The process is gone, and with it every grant."""
         slot.move(Phase.DOWN)
         slot.bar = None
+        slot.stale = False
         del self.active[slot.model]
         for ticket in slot.granted:
             del self.granted[ticket]

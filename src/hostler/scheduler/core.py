@@ -32,6 +32,13 @@ An unload is asked for
 
 15  Shutdown: all who wait are refused; all that runs is told to go.
 
+The configuration changes (`replace`)
+16  A model that is no longer configured refuses who would have to wait for a load, serves all others it has
+    let in, and goes once they are done.
+17  A process that would be started differently now is stale: it ends what it has begun, gets nothing more,
+    and goes; one that is loading goes at once. Who waits, waits for the next one.
+18  What had failed by its old definition may be tried at once.
+
 `max_wait` is how long requests for a model that is up may overtake one that needs it gone, and how long
 priorities may hold back a ticket. Running requests are never cut by a swap, so the whole wait of a ticket is
 bounded by `max_wait`, plus for each aged ticket in front that needs another swap, and for its own: the
@@ -41,10 +48,11 @@ that is up, at most `max_wait` for each load, in which those who waited for that
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import assert_never
 
 from hostler.core import ModelId, StopReason
+from hostler.scheduler.backoff import Backoff
 from hostler.scheduler.board import Board
 from hostler.scheduler.events import (
     Arrived,
@@ -132,22 +140,35 @@ class Scheduler:
         return self._board.take()
 
     def replace(
-        self, *, now: float, policy: Policy | None = None, limits: Mapping[ModelId, Limits] | None = None
+        self,
+        *,
+        now: float,
+        policy: Policy | None = None,
+        limits: Mapping[ModelId, Limits] | None = None,
+        max_wait: float | None = None,
+        stale: Collection[ModelId] = (),
+        changed: Collection[ModelId] = (),
     ) -> list[Command]:
         """Go on under another policy or other limits; what has to be done now.
 
-        Nothing that runs is cut off. A model that is no longer in `limits` refuses who waits for it and goes
-        once it is idle.
+        Nothing that runs is cut off. `stale` are all models whose process was started by a definition that
+        is no longer theirs, `changed` those whose definition has just changed.
         """
         if policy is not None:
             self._policy = policy
+        if max_wait is not None:
+            self._board.max_wait = max_wait
         if limits is not None:
             for model, limit in limits.items():
                 slot = self._board.slots.setdefault(model, Slot(model, limit))
                 slot.limits = limit
                 slot.retired = False
             for model in sorted(self._board.slots.keys() - limits.keys()):
-                self._retire(self._board.slots[model])
+                self._retire(self._board.slots[model])  # 16
+        for model in changed:  # 18
+            self._board.slots[model].backoff = Backoff()
+        for model, slot in list(self._board.active.items()):
+            self._outdate(slot, stale=model in stale and slot.running)  # 17
         self._plan(now)
         return self._board.take()
 
@@ -217,8 +238,7 @@ class Scheduler:
             board.serve(slot, now)
         if slot.granted:
             return False
-        if slot.retired:
-            board.unload(slot, StopReason.RELOAD)
+        self._let_go(slot)
         return True
 
     def _loaded(self, model: ModelId, now: float) -> bool:
@@ -227,6 +247,7 @@ class Scheduler:
             return False
         self._board.up(slot, now)
         self._board.serve(slot, now)
+        self._let_go(slot)
         return True
 
     def _load_failed(self, model: ModelId, now: float, error: object) -> bool:
@@ -237,7 +258,7 @@ class Scheduler:
             slot.backoff.failed(now, error)
             rest = slot.backoff.remaining(now)
             self._board.refuse_line(slot, Refusal(RefusalKind.LOAD_FAILED, rest or None, error))
-        self._board.down(slot)
+        self._down(slot)
         return True
 
     def _unloaded(self, event: Unloaded) -> bool:
@@ -248,7 +269,7 @@ class Scheduler:
             return self._load_failed(event.model, event.now, event.error)
         crashed = event.crashed and slot.phase is Phase.UP
         slot.backoff.ended(event.now, crashed=crashed, error=event.error)
-        self._board.down(slot)
+        self._down(slot)
         rest = slot.backoff.remaining(event.now)
         if rest > 0:
             refusal = Refusal(RefusalKind.BACKED_OFF, rest, slot.backoff.error)
@@ -275,8 +296,30 @@ class Scheduler:
 
     def _retire(self, slot: Slot) -> None:
         slot.retired = True
-        self._board.refuse_line(slot, Refusal(RefusalKind.UNKNOWN_MODEL))
+        if not slot.running:
+            self._board.refuse_line(slot, Refusal(RefusalKind.UNKNOWN_MODEL))
         if slot.phase is Phase.DOWN:
             del self._board.slots[slot.model]
-        elif slot.running and not slot.granted:
+        elif slot.phase is Phase.LOADING and not slot.line:
             self._board.unload(slot, StopReason.RELOAD)
+        else:
+            self._let_go(slot)
+
+    def _outdate(self, slot: Slot, *, stale: bool) -> None:
+        slot.stale = stale
+        if stale and slot.phase is Phase.LOADING:
+            self._board.unload(slot, StopReason.RELOAD)
+        else:
+            self._let_go(slot)
+
+    def _let_go(self, slot: Slot) -> None:
+        """Stop what is up and was only waited with until it is idle."""
+        if slot.phase is not Phase.UP or slot.granted:
+            return
+        if slot.stale or (slot.retired and not slot.line):
+            self._board.unload(slot, StopReason.RELOAD)
+
+    def _down(self, slot: Slot) -> None:
+        if slot.retired:
+            self._board.refuse_line(slot, Refusal(RefusalKind.UNKNOWN_MODEL))
+        self._board.down(slot)

@@ -110,7 +110,9 @@ class Slot:
 
     `bar` is the key of an aged ticket for another model that this one has to go for: tickets behind it get
     no grant here. Tickets up to `batch` waited when the model came up; the bar does not hold them until
-    `batch_until`. `retired`: no longer configured, and to go as soon as it is idle.
+    `batch_until`. `retired`: no longer configured, and to go as soon as nobody it knows of needs it.
+    `stale`: the process there is was started by an older definition; it ends what it has and takes nothing
+    more, and who waits, waits for the next one.
     """
 
     model: ModelId
@@ -123,6 +125,7 @@ class Slot:
     batch: int = 0
     batch_until: float = 0.0
     retired: bool = False
+    stale: bool = False
 
     def __repr__(self) -> str:
         return f"<Slot {self.model} {self.phase} | {len(self.granted)} granted, {len(self.line)} waiting>"
@@ -133,6 +136,8 @@ class Slot:
 
     @property
     def has_place(self) -> bool:
+        if self.stale:
+            return False
         return self.limits.concurrency == 0 or len(self.granted) < self.limits.concurrency
 
     def move(self, phase: Phase) -> None:
