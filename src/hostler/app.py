@@ -171,6 +171,7 @@ def _spec(model: Model, argv: tuple[str, ...], proxy: str) -> RunSpec:
         proxy=proxy,
         check_path=None if check == "none" else check,
         start_timeout=model.health_check_timeout,
+        startup_grace=model.startup_grace,
         stop_grace=model.unload_timeout,
     )
 

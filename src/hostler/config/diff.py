@@ -100,6 +100,11 @@ def plan(old: Config, new: Config, *, windows: bool = False) -> Plan:
     )
 
 
+def process_differs(old: Model, new: Model, *, windows: bool = False) -> bool:
+    """Whether the process of `new` would be another one than that of `old`."""
+    return not PROCESS.isdisjoint(_changed(old, new, windows))
+
+
 def _changed(old: Model, new: Model, windows: bool) -> list[str]:
     if old == new:
         return []

@@ -13,18 +13,19 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import assert_never
 
-from hostler import aio
 from hostler.clock import SYSTEM, Clock
+from hostler.config.commands import split_command
+from hostler.config.diff import process_differs
 from hostler.config.schema import Config, Model
 from hostler.core import Exit, ModelId, StartReason, State, StopReason
-from hostler.errors import HostlerError, InternalError, NotFound, ShuttingDown, UpstreamFailed
+from hostler.errors import NotFound, ShuttingDown, UpstreamFailed
 from hostler.fleet.idle import IdleTimer
 from hostler.fleet.lease import Lease
+from hostler.fleet.lives import Lives
 from hostler.fleet.refusals import refusal_error
 from hostler.fleet.slot import Launcher, ModelStatus, Slot, status_of
 from hostler.logs.hub import LogHub
 from hostler.process.guardian import Guardian
-from hostler.process.run import Run
 from hostler.scheduler.core import Limits, Scheduler
 from hostler.scheduler.events import (
     Arrived,
@@ -34,18 +35,12 @@ from hostler.scheduler.events import (
     Grant,
     Left,
     Load,
-    Loaded,
-    LoadFailed,
     Refuse,
     Tick,
     Unload,
-    Unloaded,
     UnloadRequested,
 )
 from hostler.scheduler.policy import Policy
-
-# Seconds an engine gets to end by itself when Hostler stops; llama-swap's 30 s are shared by everything.
-SHUTDOWN_GRACE = 10.0
 
 # Seconds an engine gets to be seen as dead after it broke a connection off; the news takes milliseconds.
 FATE_PATIENCE = 0.25
@@ -59,6 +54,10 @@ class _Waiter:
 
     slot: Slot
     granted: asyncio.Future[None]
+
+
+def _limits(config: Config) -> dict[ModelId, Limits]:
+    return {m.id: Limits(m.concurrency_limit, m.queue_limit) for m in config.models.values()}
 
 
 class Fleet:
@@ -80,24 +79,22 @@ class Fleet:
     ) -> None:
         self.listeners: list[StateListener] = []
         self._hub = hub
-        self._guardian = guardian
-        self._launcher = launcher
         self._clock = clock
-        self._slots: dict[ModelId, Slot] = {
-            model.id: Slot(model, hub.model(model.id, model.logs.buffer_bytes))
-            for model in config.models.values()
-        }
-        for slot in self._slots.values():
-            slot.state_since = clock.monotonic()
-        self._idle = {
-            slot.model.id: IdleTimer(slot, self._idle_reached, clock) for slot in self._slots.values()
-        }
-        self._priority: Mapping[ModelId, int] = config.routing.fifo.priority
-        self._scheduler = Scheduler(
-            policy,
-            limits={m.id: Limits(m.concurrency_limit, m.queue_limit) for m in config.models.values()},
-            max_wait=config.routing.fifo.max_wait,
+        self._lives = Lives(
+            launcher=launcher,
+            guardian=guardian,
+            proxy=hub.proxy,
+            clock=clock,
+            on_state=self._set_state,
+            on_ready=self._ready,
+            on_end=self._ended,
         )
+        self._slots: dict[ModelId, Slot] = {}
+        self._idle: dict[ModelId, IdleTimer] = {}
+        for model in config.models.values():
+            self._add(model)
+        self._priority: Mapping[ModelId, int] = config.routing.fifo.priority
+        self._scheduler = Scheduler(policy, limits=_limits(config), max_wait=config.routing.fifo.max_wait)
         self._waiting: dict[int, _Waiter] = {}
         self._next_ticket = 1
         self._tick: asyncio.TimerHandle | None = None
@@ -126,6 +123,8 @@ class Fleet:
         slot = self._slots.get(model)
         if slot is None:
             raise NotFound(f"no model called {model!r}", param="model")
+        if slot.removed:
+            raise NotFound(f"the model {model!r} is no longer configured", param="model")
         if self._closing:
             raise ShuttingDown("Hostler is shutting down", retry_after=5)
         ticket = self._next_ticket
@@ -155,7 +154,7 @@ class Fleet:
 
     async def fate(self, lease: Lease) -> Exit | None:
         """How the run of `lease` ended; None while it lives, after a moment's patience."""
-        slot = self._slots[lease.model]
+        slot = self._slots[lease.model]  # there as long as the lease is
         run = slot.run
         if run is None or run.number != lease.run:
             return slot.last_exit if slot.runs == lease.run else Exit()
@@ -175,8 +174,64 @@ class Fleet:
         slot.last_used = self._clock.monotonic()
         if slot.active == 0:
             self._idle[slot.model.id].arm()
+        self._forget_removed(slot)
         if self._active == 0 and self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
+
+    # -- for a reload -----------------------------------------------------------------------------------
+
+    def replace(self, config: Config, *, policy: Policy, launcher: Launcher) -> None:
+        """Go on with another configuration, in one step; nothing that runs is cut off.
+
+        What needs no other process counts at once. A model whose process would be started differently ends
+        what it has begun and is started anew when it is next needed; one that is gone serves whom it has let
+        in and is stopped.
+        """
+        self._lives.launcher = launcher
+        self._priority = config.routing.fifo.priority
+        changed = [model.id for model in config.models.values() if self._take(model)]
+        for model_id in self._slots.keys() - config.models.keys():
+            self._slots[model_id].removed = True
+        commands = self._scheduler.replace(
+            now=self._clock.monotonic(),
+            policy=policy,
+            limits=_limits(config),
+            max_wait=config.routing.fifo.max_wait,
+            stale={model_id for model_id, slot in self._slots.items() if slot.stale},
+            changed=changed,
+        )
+        for command in commands:
+            self._carry_out(command)
+        if not self._closing:
+            self._arm_tick()
+        for slot in list(self._slots.values()):
+            self._forget_removed(slot)
+
+    def _take(self, model: Model) -> bool:
+        """Use this definition of a model from now on; whether a process of it would be another one."""
+        slot = self._slots.get(model.id)
+        if slot is None:
+            self._add(model)
+            return False
+        differs = process_differs(slot.model, model)
+        slot.model = model
+        slot.removed = False
+        if slot.run is not None and not slot.stale:
+            slot.run.end_like(tuple(split_command(model.cmd_stop)), model.unload_timeout)
+        self._idle[model.id].ttl_changed()
+        return differs
+
+    def _add(self, model: Model) -> None:
+        slot = Slot(model, self._hub.model(model.id, model.logs.buffer_bytes))
+        slot.state_since = self._clock.monotonic()
+        self._slots[model.id] = slot
+        self._idle[model.id] = IdleTimer(slot, self._idle_reached, self._clock)
+
+    def _forget_removed(self, slot: Slot) -> None:
+        """Drop a model that is no longer configured, once nothing of it is left."""
+        if slot.removed and slot.life is None and slot.active == 0 and not self._closing:
+            self._idle.pop(slot.model.id).cancel()
+            del self._slots[slot.model.id]
 
     # -- for operators ----------------------------------------------------------------------------------
 
@@ -240,7 +295,7 @@ class Fleet:
         for slot in self._slots.values():
             if slot.life is not None and slot.stop_reason is not StopReason.SHUTDOWN:
                 # Who is stopping already, with a patience of its own that may be longer than ours.
-                self._stop(slot, StopReason.SHUTDOWN)
+                self._lives.stop(slot, StopReason.SHUTDOWN)
         if lives:
             await asyncio.wait(lives)
         for slot in self._slots.values():
@@ -267,9 +322,9 @@ class Fleet:
                 if waiter is not None and not waiter.granted.done():
                     waiter.granted.set_exception(refusal_error(refusal))
             case Load(model):
-                self._start(self._slots[model])
+                self._lives.start(self._slots[model])
             case Unload(model, reason):
-                self._stop(self._slots[model], reason)
+                self._lives.stop(self._slots[model], reason)
             case _:
                 assert_never(command)
 
@@ -292,97 +347,15 @@ class Fleet:
         if not self._closing:
             self._dispatch(UnloadRequested(model, self._clock.monotonic(), StopReason.IDLE))
 
-    def _start(self, slot: Slot) -> None:
-        slot.runs += 1
-        slot.stop_reason = None
-        slot.life = aio.spawn(
-            self._live(slot, slot.runs, slot.start_reason), name=f"life of {slot.model.id} #{slot.runs}"
-        )
+    def _ready(self, slot: Slot, event: Event) -> None:
+        self._dispatch(event)
+        self._idle[slot.model.id].arm()
 
-    def _stop(self, slot: Slot, reason: StopReason) -> None:
-        slot.stop_reason = reason
-        if slot.run is not None:
-            grace = SHUTDOWN_GRACE if reason is StopReason.SHUTDOWN else None
-            aio.spawn(slot.run.stop(reason, grace), name=f"stop of {slot.model.id} #{slot.runs}")
-
-    async def _live(self, slot: Slot, number: int, reason: StartReason) -> None:
-        """One life of one process: its events are Loaded and Unloaded, or LoadFailed alone."""
-        model = slot.model.id
-        try:
-            event = await self._run(slot, number, reason)
-        except HostlerError as error:
-            event = self._failed(slot, error)
-        except Exception as error:  # noqa: BLE001 - a bug of ours must not leave the model stuck
-            self._hub.proxy.error(f"{model}: unexpected {type(error).__name__}: {error}")
-            event = self._failed(slot, InternalError(f"Hostler failed to run {model!r}: {error}"))
-        if slot.run is not None and slot.run.exit is not None:
-            slot.last_exit = slot.run.exit
-        slot.run = None
-        slot.life = None
-        self._idle[model].cancel()
+    def _ended(self, slot: Slot, event: Event) -> None:
+        self._idle[slot.model.id].cancel()
         self._set_state(slot, State.STOPPED)
         self._dispatch(event)
-
-    def _failed(self, slot: Slot, error: HostlerError) -> Event:
-        now = self._clock.monotonic()
-        if slot.stop_reason is not None:
-            return Unloaded(slot.model.id, now, crashed=False, error=None)
-        slot.last_error = error.message
-        self._hub.proxy.error(error.message)
-        return LoadFailed(slot.model.id, now, error)
-
-    def _new_run(self, slot: Slot, number: int, reason: StartReason) -> Run:
-        model = slot.model
-        if slot.last_run is not None:
-            # Whatever still holds its pipe must not write into the log of this one.
-            slot.last_run.release()
-        run = Run(
-            self._launcher(model),
-            model=model.id,
-            number=number,
-            reason=reason,
-            guardian=self._guardian,
-            log=slot.log,
-            clock=self._clock,
-            on_state=lambda run, state: self._moved(slot, run, state),
-        )
-        slot.run = slot.last_run = run
-        return run
-
-    async def _run(self, slot: Slot, number: int, reason: StartReason) -> Event:
-        model = slot.model
-        proxy = self._hub.proxy
-        run = self._new_run(slot, number, reason)
-        if slot.stop_reason is not None:
-            # Unloaded before this task had its first step.
-            return Unloaded(model.id, self._clock.monotonic(), crashed=False, error=None)
-        proxy.info(f"{model.id}: starting run {number} ({reason})")
-        began = self._clock.monotonic()
-        await run.start()
-        now = self._clock.monotonic()
-        proxy.info(f"{model.id}: ready after {now - began:.2f} s (run {number}, pid {run.pid})")
-        slot.last_used = now
-        slot.last_error = ""
-        self._dispatch(Loaded(model.id, now))
-        self._idle[model.id].arm()
-        slot.last_exit = await run.wait()
-        asked = self._slots[model.id].stop_reason  # set meanwhile, by `_stop`
-        if asked is not None:
-            # It is over when what it left in its process group is gone too: that may hold the memory.
-            await run.stop(asked)
-        crashed = asked is None
-        if crashed:
-            slot.last_error = f"{slot.last_exit} while running"
-            proxy.error(f"{model.id}: run {number} ended by itself: {slot.last_exit}")
-        else:
-            proxy.info(f"{model.id}: stopped ({asked}): {slot.last_exit}")
-        return Unloaded(model.id, self._clock.monotonic(), crashed=crashed, error=slot.last_exit)
-
-    def _moved(self, slot: Slot, run: Run, state: State) -> None:
-        # That it stopped is told by the end of its life, when everything else about that is known. A run
-        # that has ended may still have its last move to make when the next one has begun.
-        if slot.run is run and state is not State.STOPPED:
-            self._set_state(slot, state)
+        self._forget_removed(slot)
 
     def _set_state(self, slot: Slot, state: State) -> None:
         if slot.state is state:

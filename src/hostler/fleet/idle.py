@@ -37,6 +37,13 @@ class IdleTimer:
             self._handle.cancel()
             self._handle = None
 
+    def ttl_changed(self) -> None:
+        """Count anew from the last use: the model has another `ttl`."""
+        self.cancel()
+        slot = self._slot
+        if slot.model.ttl > 0 and slot.state is State.READY and not slot.active:
+            self._sleep(max(0.0, slot.last_used + slot.model.ttl - self._clock.monotonic()))
+
     def _sleep(self, seconds: float) -> None:
         self._handle = asyncio.get_running_loop().call_later(seconds, self._fired)
 

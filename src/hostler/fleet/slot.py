@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from hostler.config.diff import process_differs
 from hostler.config.schema import Model
 from hostler.core import Exit, ModelId, StartReason, State, StopReason
 from hostler.logs.monitor import LogMonitor
@@ -20,7 +21,8 @@ Launcher = Callable[[Model], RunSpec]
 class Slot:
     """One model's run, counters and timers; only the fleet writes it.
 
-    `run` is the process there is, `last_run` the same or, without one, the one there was.
+    `run` is the process there is, `last_run` the same or, without one, the one there was. `launched` is the
+    definition that process was started by; `removed` says that the model is no longer configured.
     """
 
     model: Model
@@ -37,6 +39,13 @@ class Slot:
     last_used: float = 0.0
     last_exit: Exit | None = None
     last_error: str = ""
+    launched: Model | None = None
+    removed: bool = False
+
+    @property
+    def stale(self) -> bool:
+        """Whether a process started now would be another one than the one there is."""
+        return self.launched is not None and process_differs(self.launched, self.model)
 
 
 @dataclass(frozen=True, slots=True)

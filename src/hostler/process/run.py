@@ -8,14 +8,14 @@ started once: the next life of the model is the next run.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from hostler import aio
 from hostler.clock import SYSTEM, Clock
 from hostler.core import Exit, ModelId, StartReason, State, StopReason
 from hostler.process import http_check, port, probe
-from hostler.process.ending import Ending
+from hostler.process.ending import GONE_PATIENCE, Ending
 from hostler.process.failure import GUESS_LINES, Failures
 from hostler.process.guardian import Child, Guardian, SpawnError
 from hostler.process.machine import Machine
@@ -39,7 +39,8 @@ class RunSpec:
     """What to run and how to treat it.
 
     `env` is a list of `K=V` added to our environment, `${PID}` in `stop_argv` becomes the process id, and a
-    `check_path` of None means ready as soon as it is spawned.
+    `check_path` of None means ready as soon as it is spawned. `start_timeout` begins to count when
+    `startup_grace` is over.
     """
 
     argv: tuple[str, ...]
@@ -49,6 +50,7 @@ class RunSpec:
     proxy: str = ""
     check_path: str | None = "/health"
     start_timeout: float = 120.0
+    startup_grace: float = 0.0
     stop_grace: float = 10.0
 
 
@@ -197,7 +199,7 @@ class Run:
 
     async def _become_ready(self, child: Child, target: http_check.Target | None) -> None:
         if target is not None:
-            deadline = self._clock.monotonic() + self.spec.start_timeout
+            deadline = self._clock.monotonic() + self.spec.startup_grace + self.spec.start_timeout
             probing = aio.spawn(self._probe(target, deadline), name=f"probe {self.model}")
             if not await self._race(probing):
                 raise _UnreadyError
@@ -257,7 +259,8 @@ class Run:
             return self._failures.exited(*self._died, lines)
         if self._asked.done():
             return self._failures.cancelled(self.exit, lines)
-        return self._failures.not_ready(self.spec.start_timeout, self._said, lines, self.exit)
+        waited = self.spec.startup_grace + self.spec.start_timeout
+        return self._failures.not_ready(waited, self._said, lines, self.exit)
 
     async def _abort(self) -> None:
         child = self._child
@@ -336,6 +339,17 @@ class Run:
         """Until the process has ended, whoever may still hold its output; of a run without one, at once."""
         await self._ended.wait()
         return self.exit or Exit()
+
+    async def gone(self) -> None:
+        """Until nothing of its process group is left either, as far as that can be waited for."""
+        if self._child is not None:
+            await asyncio.wait({self._child.gone}, timeout=GONE_PATIENCE)
+
+    def end_like(self, stop_argv: tuple[str, ...], stop_grace: float) -> None:
+        """Stop it with this command and grace instead, unless its stop has begun."""
+        self.spec = replace(self.spec, stop_argv=stop_argv, stop_grace=stop_grace)
+        if not self._asked.done():
+            self._grace = stop_grace
 
     def release(self) -> None:
         """Let go of a pipe that a grandchild still holds; call it before the next run of the model."""
