@@ -14,9 +14,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from hostler import __version__, aio
 from hostler.config.commands import split_command
@@ -32,7 +30,9 @@ from hostler.logs.hub import LogHub
 from hostler.logs.monitor import LogMonitor
 from hostler.logs.stdout import StdoutCopy, monitor_for
 from hostler.process.guardian import Guardian
+from hostler.process.port import is_free
 from hostler.process.run import RunSpec
+from hostler.reload import ConfigSource, Reloader
 from hostler.scheduler.groups import GroupPolicy
 from hostler.scheduler.matrix import MatrixError, MatrixPolicy
 from hostler.scheduler.policy import Policy
@@ -42,14 +42,6 @@ from hostler.web.state import WebState
 
 # How long running requests may take to end when Hostler stops; the engines then get ten seconds more.
 DRAIN_SECONDS = 20.0
-
-
-@dataclass(frozen=True, slots=True)
-class Sources:
-    """Where the configuration came from, for reading it again."""
-
-    files: tuple[Path, ...] = ()
-    directory: Path | None = None
 
 
 class Hostler:
@@ -73,7 +65,8 @@ class Hostler:
         )
         keys = KeyRing(config.api_keys)
         self.gateway = Gateway(config, self.fleet, keys=keys, log=self.hub.proxy)
-        self.app = WebApp(WebState(config, self.fleet, self.hub), self.gateway, keys)
+        self.state = WebState(config, self.fleet, self.hub)
+        self.app = WebApp(self.state, self.gateway, keys)
         self.fleet.listeners.append(self._state_changed)
         self._preload: asyncio.Task[None] | None = None
 
@@ -93,6 +86,25 @@ class Hostler:
         await self.guardian.close()
         self.gateway.close()
         self.hub.close()
+
+    def replace(self, config: Config) -> None:
+        """Go on with another configuration, in one step; nothing that runs is cut off.
+
+        See `hostler.config.diff.plan` for what that means for each model. Raises ConfigError before anything
+        has changed.
+        """
+        policy = policy_of(config)
+        self.hub.configure(
+            level=config.log_level,
+            time_format=config.log_time_format,
+            buffer_bytes=config.logs.buffer_bytes,
+            keep_runs=config.logs.keep_runs,
+        )
+        self.fleet.replace(config, policy=policy, launcher=launcher_of(config, self.hub.proxy))
+        keys = KeyRing(config.api_keys)
+        self.gateway.replace(config, keys)
+        self.app.replace(keys)
+        self.config = self.state.config = config
 
     async def _preload_models(self) -> None:
         for model in self.config.preload:
@@ -136,7 +148,7 @@ def _built_in(model: Model, config: Config, log: LogMonitor) -> RunSpec:
     assert model.port is not None
     others = {other.port for other in config.models.values()}
     port = model.port
-    while not _is_free(port):
+    while not is_free(port):
         port += 1
         while port in others:
             port += 1
@@ -147,16 +159,6 @@ def _built_in(model: Model, config: Config, log: LogMonitor) -> RunSpec:
         log.warn(f"{model.id}: port {model.port} is taken by another process, using {port}")
         proxy = proxy.replace(f":{model.port}", f":{port}", 1)
     return _spec(model, tuple(llama_server_argv(model.model, port, model.args)), proxy)
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
 
 
 def _spec(model: Model, argv: tuple[str, ...], proxy: str) -> RunSpec:
@@ -181,21 +183,29 @@ def serve(
     *,
     listen: tuple[str, int],
     tls: tuple[str, str] | None = None,
-    sources: Sources | None = None,
+    source: ConfigSource | None = None,
     watch: bool = False,
     on_ready: Callable[[str], None] | None = None,
 ) -> int:
     """Serve until SIGINT or SIGTERM; returns the exit status.
 
-    `sources` and `watch` are for a reload, which this version does not do; asking for it is answered with a
-    warning. `listen` is (host, port), an empty host means every address. `on_ready` gets the base URL once
+    `source` is where `config` came from, to be read again on SIGHUP, by the API, and with `watch` whenever
+    it changes. `listen` is (host, port), an empty host means every address. `on_ready` gets the base URL once
     requests are answered. A second signal ends the process at once; the guardian still stops the engines.
     Raises ConfigError when the address or the TLS files cannot be used.
     """
     sockets = open_sockets(*listen)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(
-            _serve(config, host=listen[0], sockets=sockets, tls=tls, watch=watch, on_ready=on_ready)
+            _serve(
+                config,
+                host=listen[0],
+                sockets=sockets,
+                tls=tls,
+                source=source,
+                watch=watch,
+                on_ready=on_ready,
+            )
         )
 
 
@@ -213,16 +223,18 @@ async def _serve(
     host: str,
     sockets: list[socket.socket],
     tls: tuple[str, str] | None,
+    source: ConfigSource | None,
     watch: bool,
     on_ready: Callable[[str], None] | None,
 ) -> int:
     hostler = Hostler(config)
     proxy = hostler.hub.proxy
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: proxy.error(_told(context)))
     stdout = _stdout_copy(hostler)
     stopping = _stop_on_signals(hostler)
-    async with hostler, http_server(hostler, sockets, tls=tls) as running:
+    async with hostler, _reloads(hostler, source, watch), http_server(hostler, sockets, tls=tls) as running:
         url = base_url(host, sockets[0].getsockname()[1], tls=tls is not None)
-        _warn_of_what_has_no_effect(hostler, watch=watch)
+        warn_of_what_has_no_effect(hostler)
         proxy.info(f"Hostler {__version__} listening on {url}, {len(config.models)} model(s)")
         _warn_when_open(hostler, host)
         if on_ready is not None:
@@ -231,6 +243,36 @@ async def _serve(
     if stdout is not None:
         await stdout.stop(1.0)
     return 0
+
+
+def _told(context: dict[str, Any]) -> str:
+    """What asyncio says of a failure that nobody waits for, in one line."""
+    error = context.get("exception")
+    return f"{context['message']}: {type(error).__name__}: {error}" if error else str(context["message"])
+
+
+@asynccontextmanager
+async def _reloads(hostler: Hostler, source: ConfigSource | None, watch: bool) -> AsyncIterator[None]:
+    """Take new configurations as long as the block runs."""
+    loop = asyncio.get_running_loop()
+    if source is None:
+        nothing = "SIGHUP: there is no configuration file to read again"
+        loop.add_signal_handler(signal.SIGHUP, hostler.hub.proxy.warn, nothing)
+        yield
+        return
+
+    def apply(config: Config) -> None:
+        hostler.replace(config)
+        warn_of_what_has_no_effect(hostler)
+
+    hostler.state.reloader = reloader = Reloader(source, hostler.config, apply=apply, log=hostler.hub.proxy)
+    loop.add_signal_handler(signal.SIGHUP, reloader.request, "SIGHUP")
+    if watch:
+        reloader.start_watching()
+    try:
+        yield
+    finally:
+        await reloader.close()
 
 
 @asynccontextmanager
@@ -325,7 +367,6 @@ def without_effect(config: Config) -> list[str]:
         "filters": any(model.filters != Filters() for model in models),
         "useModelName": any(model.use_model_name for model in models),
         "sendLoadingState": any(model.send_loading_state for model in models),
-        "startupGrace": any(model.startup_grace for model in models),
         "compat": any(model.compat != Compat() for model in models),
         "store": config.store_path is not None,
         "upstream.ignorePaths": config.ignore_paths != DEFAULT_IGNORE_PATHS,
@@ -333,9 +374,8 @@ def without_effect(config: Config) -> list[str]:
     return [key for key, is_used in used.items() if is_used]
 
 
-def _warn_of_what_has_no_effect(hostler: Hostler, *, watch: bool) -> None:
+def warn_of_what_has_no_effect(hostler: Hostler) -> None:
+    """Say in the log which keys of its configuration are not acted on."""
     keys = without_effect(hostler.config)
     if keys:
         hostler.hub.proxy.warn(f"this version does not act on {', '.join(keys)} of the configuration")
-    if watch:
-        hostler.hub.proxy.warn("this version does not reload the configuration: restart it after a change")

@@ -12,6 +12,7 @@
     │   ├── QueueFull          429  try again later
     │   └── HeadTooLarge       431
     ├── ConfigError            500  the configuration is wrong; found at load where possible
+    │   └── ConfigRejected     422  a new configuration cannot be used; the old one stays
     ├── ModelError             502  the engine is at fault
     │   ├── StartFailed        502  it did not become ready
     │   ├── UpstreamFailed     502  it refused or broke the connection before answering
@@ -148,6 +149,14 @@ class ConfigError(HostlerError):
     """The configuration is wrong."""
 
     fault = "config"
+
+
+class ConfigRejected(ConfigError):
+    """A reload was asked for, and what there is to read cannot be used."""
+
+    status = 422
+    type = "invalid_request_error"
+    code = "invalid_config"
 
 
 class ModelError(HostlerError):

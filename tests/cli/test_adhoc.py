@@ -11,6 +11,8 @@ import yaml
 from hostler.cli import adhoc, curls, sources
 from hostler.cli.outcome import CommandError
 from hostler.config.problems import ConfigProblems
+from hostler.core import ModelId
+from hostler.errors import ConfigError
 
 if TYPE_CHECKING:
     from hostler.config.schema import Config
@@ -21,8 +23,7 @@ def paths(*names: str) -> list[PurePosixPath]:
 
 
 def read(files: list[str], directory: str | None, models: str | None) -> Config:
-    with sources.find(files, directory, models) as found:
-        return found.read()
+    return sources.find(files, directory, models).load().config
 
 
 def test_text_means_what_was_given() -> None:
@@ -98,9 +99,9 @@ def test_nothing_to_serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
     with pytest.raises(CommandError, match=r"no config\.yaml in this directory"):
         read([], None, None)
-    with pytest.raises(CommandError, match="no such directory"):
+    with pytest.raises(ConfigError, match="no such directory"):
         read([], None, "missing")
-    with pytest.raises(CommandError, match="no GGUF file"):
+    with pytest.raises(ConfigError, match="no GGUF file"):
         read([], None, str(tmp_path))
 
 
@@ -108,10 +109,8 @@ def test_config_of_the_current_directory(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config.yaml").write_text("models: {}\n")
 
-    with sources.find([], None, None) as found:
-        assert found == sources.Found((Path("config.yaml"),))
-    with sources.find([], "d", None) as found:
-        assert found == sources.Found(directory=Path("d"))
+    assert sources.find([], None, None) == sources.Found((Path("config.yaml"),))
+    assert sources.find([], "d", None) == sources.Found(directory=Path("d"))
 
 
 def test_lines_to_try_are_valid_shell() -> None:
@@ -139,14 +138,18 @@ def test_models_beside_a_configuration(tmp_path: Path, capsys: pytest.CaptureFix
         read([str(config)], None, str(tmp_path))
 
 
-def test_generated_file_goes_away(tmp_path: Path) -> None:
+def test_a_directory_of_models_is_read_again(tmp_path: Path) -> None:
     (tmp_path / "m.gguf").touch()
+    found = sources.find([], None, str(tmp_path), "debug")
+    first = found.load().config
 
-    with sources.find([], None, str(tmp_path)) as found:
-        (made,) = found.files
-        assert made.exists()
+    (tmp_path / "a.gguf").touch()
+    second = found.load(first).config
 
-    assert not made.exists()
+    assert [*first.models] == ["m"]
+    assert {*second.models} == {"a", "m"}
+    assert second.models[ModelId("m")].port == first.models[ModelId("m")].port
+    assert second.log_level == "debug", "the command line outlives a reload"
 
 
 def test_demo_is_a_configuration() -> None:

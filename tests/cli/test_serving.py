@@ -13,6 +13,7 @@ from hostler.errors import ConfigError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from hostler.cli.sources import Found
     from hostler.config.schema import Config
 
 CONFIG = "models: {a: {cmd: 'engine --port ${PORT}'}}\n"
@@ -24,7 +25,7 @@ class Served:
     config: Config
     listen: tuple[str, int]
     tls: tuple[str, str] | None
-    sources: app.Sources
+    source: Found
     watch: bool
     on_ready: Any
 
@@ -51,7 +52,7 @@ def test_serve_without_flags(served: Served) -> None:
     assert list(served.config.models) == ["a"]
     assert served.listen == ("127.0.0.1", 8080)
     assert (served.tls, served.watch, served.on_ready) == (None, False, None)
-    assert [path.name for path in served.sources.files] == ["config.yaml"]
+    assert [path.name for path in served.source.files] == ["config.yaml"]
 
 
 @pytest.mark.usefixtures("served")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -105,6 +105,26 @@ def test_it_does_not_fire_while_the_model_is_used(bench: Bench) -> None:
     bench.timer.arm()
     bench.timers.pass_time(100)
     assert bench.reached == [110]
+
+
+@pytest.mark.parametrize(("ttl", "fires"), [(5, [6.0]), (3, [6.0]), (60, [60.0]), (0, [])])
+def test_another_ttl_counts_from_the_last_use(bench: Bench, ttl: int, fires: list[float]) -> None:
+    """One that has been over for a while fires at once."""
+    bench.timer.arm()
+    bench.timers.pass_time(6)
+
+    bench.slot.model = replace(bench.slot.model, ttl=ttl)
+    bench.timer.ttl_changed()
+    assert bench.timers.armed == len(fires)
+    bench.timers.pass_time(100)
+
+    assert bench.reached == fires
+
+
+def test_another_ttl_of_a_model_in_use_waits_for_its_last_request(bench: Bench) -> None:
+    bench.slot.active = 1
+    bench.timer.ttl_changed()
+    assert bench.timers.armed == 0
 
 
 @pytest.mark.parametrize("state", [state for state in State if state is not State.READY])

@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 
 from hostler import aio
+from hostler.clock import SYSTEM
 from hostler.core import Exit, State, StopReason
 from hostler.errors import InternalError, ShuttingDown, StartFailed
 from hostler.process import probe
@@ -161,6 +162,16 @@ async def test_the_deadline_holds(guardian: Guardian, trait: str, said: str) -> 
     assert kind(caught.value) == "timeout"
     assert life.states == [State.STARTING, State.STOPPED]
     assert life.run.exit == Exit(signal=signal.SIGTERM)
+
+
+async def test_the_deadline_begins_when_the_grace_is_over(guardian: Guardian) -> None:
+    life = Life(spec("loading", start_timeout=0.2, startup_grace=0.4), guardian)
+    began = SYSTEM.monotonic()
+
+    with pytest.raises(StartFailed, match=r"not ready after 0\.6 s"):
+        await life.run.start()
+
+    assert SYSTEM.monotonic() - began >= 0.6
 
 
 async def test_a_stranger_on_the_port_is_named(guardian: Guardian) -> None:

@@ -224,3 +224,38 @@ async def test_stopping_what_never_ran(guardian: Guardian) -> None:
 
     assert life.states == []
     assert repr(life.run) == "<Run m #1 stopped | pid ->"
+
+
+async def test_a_grace_that_was_changed_meanwhile(guardian: Guardian) -> None:
+    life = Life(spec("deaf", stop_grace=600.0), guardian)
+    await life.run.start()
+
+    life.run.end_like((), 0.2)
+    async with asyncio.timeout(10):
+        await life.run.stop(StopReason.IDLE)
+
+    assert life.run.exit == KILLED
+
+
+async def test_a_stop_command_that_was_changed_meanwhile(guardian: Guardian) -> None:
+    life = Life(spec("deaf", stop_argv=("sh", "-c", "exit 1"), stop_grace=600.0), guardian)
+    await life.run.start()
+
+    life.run.end_like(("sh", "-c", "echo by the new command; kill -9 $0", "${PID}"), 600.0)
+    async with asyncio.timeout(10):
+        await life.run.stop(StopReason.IDLE)
+
+    assert await life.said("by the new command")
+
+
+async def test_gone_is_when_the_group_is_empty(guardian: Guardian) -> None:
+    """A crash leaves a helper behind; the next run has to wait for its end."""
+    life = Life(spec("helper"), guardian)
+    await life.run.start()
+    helper = await life.pid_of("helper")
+    os.kill(await life.pid_of("engine"), signal.SIGKILL)
+    await life.run.wait()
+
+    await life.run.gone()
+
+    assert not alive(helper)

@@ -27,8 +27,7 @@ def check(arguments: Namespace) -> int:
             raise UsageError("check: --schema and --diff take no further files")
         return _schema() if arguments.schema else _diff(arguments)
     try:
-        with sources.find(arguments.files, arguments.config_dir, None) as found:
-            loaded = found.load()
+        loaded = sources.find(arguments.files, arguments.config_dir, None).check()
     except ConfigProblems as error:
         return _failed(error, as_json=arguments.json)
     if arguments.show:
@@ -53,8 +52,8 @@ def _diff(arguments: Namespace) -> int:
 
     before, after = (sources.Found((Path(name),)) for name in arguments.diff)
     try:
-        old = before.load()
-        new = after.load(previous=old)
+        old = before.check()
+        new = after.check(previous=old.config)
     except ConfigProblems as error:
         return _failed(error, as_json=arguments.json)
     change = plan(old.config, new.config, windows=sys.platform == "win32")

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Callable
 
-    from hostler.app import Sources
     from hostler.config.schema import Config
+    from hostler.reload import ConfigSource
 
 
 def serve(arguments: Namespace) -> int:
@@ -24,20 +24,21 @@ def serve(arguments: Namespace) -> int:
     listen = address.parse(arguments.listen, tls=tls is not None)
     if arguments.watch_config and arguments.models and not (arguments.config or arguments.config_dir):
         raise UsageError("serve: --watch-config watches --config and --config-dir; name one of them")
-    with sources.find(arguments.config, arguments.config_dir, arguments.models) as found:
-        config = found.read()
-        from hostler.app import Sources
-
-        origin = Sources(found.files, found.directory)
-        return _serve(
-            arguments,
-            config,
-            listen=listen,
-            tls=tls,
-            sources=origin,
-            watch=arguments.watch_config,
-            on_ready=None,
-        )
+    found = sources.find(
+        arguments.config, arguments.config_dir, arguments.models, arguments.log_level or None
+    )
+    loaded = found.load()
+    for warning in loaded.warnings:
+        print(f"hostler: {warning}", file=sys.stderr)
+    return _serve(
+        arguments,
+        loaded.config,
+        listen=listen,
+        tls=tls,
+        source=found,
+        watch=arguments.watch_config,
+        on_ready=None,
+    )
 
 
 def run(arguments: Namespace) -> int:
@@ -82,7 +83,7 @@ def _serve(
     *,
     listen: tuple[str, int],
     tls: tuple[str, str] | None = None,
-    sources: Sources | None = None,
+    source: ConfigSource | None = None,
     watch: bool = False,
     on_ready: Callable[[str], None] | None,
 ) -> int:
@@ -92,7 +93,7 @@ def _serve(
         config = replace(config, log_level=arguments.log_level)
     if on_ready is None and config.log_to_stdout not in {"proxy", "both"}:
         on_ready = _announce  # the server's own words go to its log only
-    return app.serve(config, listen=listen, tls=tls, sources=sources, watch=watch, on_ready=on_ready)
+    return app.serve(config, listen=listen, tls=tls, source=source, watch=watch, on_ready=on_ready)
 
 
 def _tls(arguments: Namespace) -> tuple[str, str] | None:

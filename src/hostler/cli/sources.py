@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import sys
-import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from hostler.cli import adhoc
 from hostler.cli.outcome import CommandError
+from hostler.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from hostler.config.parse import Loaded
     from hostler.config.schema import Config, Matrix
     from hostler.core import ModelId
     from hostler.scheduler.matrix import MatrixPolicy
+
+LogLevel: TypeAlias = Literal["debug", "info", "warn", "error"]
 
 DEFAULT_FILE = "config.yaml"
 NOTHING = (
@@ -31,31 +31,50 @@ NOTHING = (
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Where a configuration comes from; both parts may be read again when they change."""
+    """Where a configuration comes from; every part may be read again when it changes.
+
+    `models` is a directory of GGUF files; what it offers is merged with the files, checked and read again
+    like them. `log_level` is what the command line says instead of the files.
+    """
 
     files: tuple[Path, ...] = ()
     directory: Path | None = None
+    models: Path | None = None
+    log_level: LogLevel | None = None
 
-    def load(self, previous: Loaded | None = None) -> Loaded:
-        """Read it; `previous` is what it replaces. Raises ConfigProblems."""
+    def load(self, previous: Config | None = None) -> Loaded:
+        """Read it, to serve it instead of `previous`. Raises ConfigProblems, or ConfigError."""
+        from hostler.process.port import is_free
+
+        return self._load(previous, is_free)
+
+    def check(self, previous: Config | None = None) -> Loaded:
+        """Read it as if every port of the machine were free; raises as `load` does."""
+        return self._load(previous, lambda _: True)
+
+    def watched(self) -> tuple[tuple[Path, ...], Path | None]:
+        """The files and the directory to look at for changes."""
+        return self.files, self.directory
+
+    def _load(self, previous: Config | None, port_is_free: Callable[[int], bool]) -> Loaded:
         from hostler.config.load import load
+        from hostler.config.parse import Source, ports_of
 
         matrix = MatrixCheck()
-        return load(
+        made = [Source(f"--models {self.models}", adhoc.text(_below(self.models)))] if self.models else []
+        loaded = load(
             self.files,
             self.directory,
             environ=os.environ,
-            previous_ports=previous.ports if previous else None,
+            made=made,
+            previous_ports=ports_of(previous) if previous else None,
+            port_is_free=port_is_free,
             check_matrix=matrix.problems,
             together=matrix.together,
         )
-
-    def read(self) -> Config:
-        """The configuration; its warnings go to stderr. Raises ConfigProblems."""
-        loaded = self.load()
-        for warning in loaded.warnings:
-            print(f"hostler: {warning}", file=sys.stderr)
-        return loaded.config
+        if self.log_level is None:
+            return loaded
+        return replace(loaded, config=replace(loaded.config, log_level=self.log_level))
 
 
 class MatrixCheck:
@@ -81,25 +100,15 @@ class MatrixCheck:
         return self._policy is None or self._policy.permits(models)
 
 
-@contextlib.contextmanager
-def find(files: Sequence[str], directory: str | None, models: str | None) -> Iterator[Found]:
-    """What the flags name, or config.yaml of the current directory when they name nothing.
-
-    The models of --models become a file beside the others, so that they are merged, checked and read again
-    like them; it exists for as long as the block runs.
-    """
+def find(
+    files: Sequence[str], directory: str | None, models: str | None, log_level: LogLevel | None = None
+) -> Found:
+    """What the flags name, or config.yaml of the current directory when they name nothing."""
     paths = tuple(Path(name) for name in files)
     folder = None if directory is None else Path(directory)
-    if models is None:
-        if not paths and folder is None:
-            paths = (_default(),)
-        yield Found(paths, folder)
-        return
-    text = adhoc.text(_below(Path(models)))
-    with tempfile.TemporaryDirectory(prefix="hostler-") as scratch:
-        made = Path(scratch) / "models.yaml"
-        made.write_text(text, encoding="utf-8")
-        yield Found((*paths, made), folder)
+    if models is None and not paths and folder is None:
+        paths = (_default(),)
+    return Found(paths, folder, None if models is None else Path(models), log_level)
 
 
 def made_up(models: Mapping[str, adhoc.Entry]) -> Config:
@@ -118,10 +127,10 @@ def _default() -> Path:
 
 def _below(root: Path) -> dict[str, adhoc.Entry]:
     if not root.is_dir():
-        raise CommandError(f"--models {root}: there is no such directory")
+        raise ConfigError(f"--models {root}: there is no such directory")
     found = adhoc.by_id(adhoc.offered(path.relative_to(root) for path in walk(root)))
     if not found:
-        raise CommandError(f"--models {root}: no GGUF file in it or below")
+        raise ConfigError(f"--models {root}: no GGUF file in it or below")
     return {model_id: adhoc.Entry(str((root / path).absolute())) for model_id, path in found.items()}
 
 

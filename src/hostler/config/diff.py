@@ -16,6 +16,9 @@ PROCESS = frozenset({"cmd", "model", "args", "env", "cwd", "port", "proxy"})
 NEEDS_RESTART = frozenset({"log_to_stdout"})
 """Settings that are read once, when Hostler starts."""
 
+SHOWN_CHANGES = 20
+"""In one line of a log; more than that nobody reads there."""
+
 _DERIVED = frozenset({"models", "aliases", "secrets", "routing"})
 
 
@@ -49,6 +52,19 @@ class Plan:
             "settings": list(self.settings),
             "needsRestart": list(self.needs_restart),
         }
+
+    def summary(self) -> str:
+        """In one line, for a log."""
+        if self.empty:
+            return "nothing changes"
+        parts = [f"{m} ({', '.join(keys)}) changed" for m, keys in self.updated.items()]
+        parts += [f"{m} ({', '.join(keys)}) starts anew" for m, keys in self.restart.items()]
+        parts += [f"{m} is new" for m in self.added] + [f"{m} is gone" for m in self.removed]
+        settings = [*self.settings, *self.needs_restart]
+        parts += [f"settings: {', '.join(settings)}"] if settings else []
+        shown = parts[:SHOWN_CHANGES]
+        more = len(parts) - len(shown)
+        return "; ".join(shown) + (f"; and {more} more changes" if more else "")
 
     def __str__(self) -> str:
         if self.empty:

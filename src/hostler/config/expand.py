@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from hostler.config.commands import strip_comments
@@ -23,7 +23,7 @@ from hostler.config.macros import (
 )
 from hostler.config.nodes import Map, Node, Scalar, Seq, child, is_null
 from hostler.config.ports import LAST_PORT, assign_ports
-from hostler.config.problems import Report
+from hostler.config.problems import Mark, Report
 from hostler.core import ModelId
 
 DEFAULT_START_PORT = 5800
@@ -76,8 +76,14 @@ def macro_names(root: Map) -> set[str]:
     return names
 
 
-def expand(root: Map, report: Report, windows: bool, previous: Mapping[ModelId, int]) -> Expanded:
-    """Replace the macros of a whole configuration."""
+def expand(
+    root: Map,
+    report: Report,
+    windows: bool,
+    previous: Mapping[ModelId, int],
+    is_free: Callable[[int], bool] = lambda _: True,
+) -> Expanded:
+    """Replace the macros of a whole configuration; `${PORT}` is never a new port that is not free."""
     expander = Expander(report)
     shared = scope(declared(root.items.get("macros"), "macros", "", report))
     result = root.copy()
@@ -93,11 +99,11 @@ def expand(root: Map, report: Report, windows: bool, previous: Mapping[ModelId, 
     models = root.items.get("models")
     if not isinstance(models, Map):
         return Expanded(result, {})
-    work = _Models(expander, report, shared, windows)
+    work = _Models(expander, report, shared, windows, is_free)
     drafts = {
         ModelId(k): work.draft(k, v) for k, v in models.items.items() if isinstance(v, Map) or is_null(v)
     }
-    ports = work.ports(drafts, result.items.get("startPort"), previous)
+    ports = work.ports(drafts, result.items.get("startPort"), previous, models.mark)
     copy = models.copy()
     for model_id, draft in drafts.items():
         copy.items[model_id] = work.finish(model_id, draft, ports.get(model_id))
@@ -108,7 +114,15 @@ def expand(root: Map, report: Report, windows: bool, previous: Mapping[ModelId, 
 class _Models:
     """Expands models: first their macros, then, when all ports are known, `${PORT}`."""
 
-    def __init__(self, expander: Expander, report: Report, shared: Scope, windows: bool) -> None:
+    def __init__(
+        self,
+        expander: Expander,
+        report: Report,
+        shared: Scope,
+        windows: bool,
+        is_free: Callable[[int], bool],
+    ) -> None:
+        self.is_free = is_free
         self.expander = expander
         self.report = report
         self.shared = shared
@@ -152,7 +166,11 @@ class _Models:
             model.items["filters"] = filters
 
     def ports(
-        self, drafts: Mapping[ModelId, _Draft], start: Node | None, previous: Mapping[ModelId, int]
+        self,
+        drafts: Mapping[ModelId, _Draft],
+        start: Node | None,
+        previous: Mapping[ModelId, int],
+        root: Mark,
     ) -> dict[ModelId, int]:
         first = start.value if isinstance(start, Scalar) else None
         if isinstance(first, bool) or not isinstance(first, int | float) or not 1 <= first < 10**9:
@@ -167,13 +185,35 @@ class _Models:
                 fixed[model_id] = number
             elif draft.own_engine or (isinstance(command, Scalar) and _PORT in command.text):
                 asking.append(model_id)
-        ports = {**assign_ports(asking, int(first), previous, set(fixed.values())), **fixed}
+        chosen_by_hand = set(fixed.values())
+        skipped: list[int] = []
+
+        def free(port: int) -> bool:
+            if self.is_free(port):
+                return True
+            skipped.append(port)
+            return False
+
+        ports = {**assign_ports(asking, int(first), previous, chosen_by_hand, free), **fixed}
+        if skipped:
+            self._say_skipped(skipped, start, root)
         for model_id, port in ports.items():
             if port > LAST_PORT:
                 mark = drafts[model_id].node.mark
                 hint = "choose a smaller startPort" if model_id not in fixed else ""
                 self.report.warn(mark, f"models.{model_id}", f"port {port} does not exist", hint)
         return ports
+
+    def _say_skipped(self, ports: list[int], start: Node | None, root: Mark) -> None:
+        few = ", ".join(str(port) for port in ports[:8]) + (", …" if len(ports) > 8 else "")
+        what = f"port {few} is" if len(ports) == 1 else f"ports {few} are"
+        mark = start.mark if start is not None else root
+        hint = (
+            "choose another startPort to keep clear of it" if len(ports) == 1 else "choose another startPort"
+        )
+        self.report.warn(
+            mark, "startPort", f"{what} taken by another program on this machine, and passed over", hint
+        )
 
     def finish(self, model_id: ModelId, draft: _Draft, port: int | None) -> Map:
         node, path = draft.node, f"models.{model_id}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from hostler.config.names import Together
@@ -26,21 +26,27 @@ def load(
     directory: Path | None = None,
     *,
     environ: Mapping[str, str],
+    made: Sequence[Source] = (),
     previous_ports: Mapping[ModelId, int] | None = None,
+    port_is_free: Callable[[int], bool] = lambda _: True,
     check_matrix: CheckMatrix | None = None,
     together: Together | None = None,
 ) -> Loaded:
-    """Read files in order, then those of a directory by name; raises `ConfigProblems`."""
-    paths = find_sources(files, directory)
+    """Read files in order, then those of a directory by name; raises `ConfigProblems`.
+
+    `made` are texts that are in no file, merged last. The rest is as in `parse`.
+    """
+    paths = find_sources(files, directory) if files or directory is not None or not made else []
     platform: Platform = "windows" if os.name == "nt" else "posix"
     collecting = gc.isenabled()
     gc.disable()  # everything made here stays; looking for garbage meanwhile is time lost
     try:
         return parse(
-            [_read(path) for path in paths],
+            [*(_read(path) for path in paths), *made],
             environ=environ,
             platform=platform,
             previous_ports=previous_ports,
+            port_is_free=port_is_free,
             check_matrix=check_matrix,
             together=together,
             check_store=store_problem,

@@ -55,7 +55,12 @@ class Loaded:
     @property
     def ports(self) -> dict[ModelId, int]:
         """What to pass as `previous_ports` when the configuration is read again."""
-        return {m.id: m.port for m in self.config.models.values() if m.port is not None}
+        return ports_of(self.config)
+
+
+def ports_of(config: Config) -> dict[ModelId, int]:
+    """The number that `${PORT}` is in each model that uses it."""
+    return {m.id: m.port for m in config.models.values() if m.port is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +78,15 @@ def parse(
     environ: Mapping[str, str],
     platform: Platform = "posix",
     previous_ports: Mapping[ModelId, int] | None = None,
+    port_is_free: Callable[[int], bool] = lambda _: True,
     check_matrix: CheckMatrix | None = None,
     together: Together | None = None,
     check_store: CheckStore | None = None,
 ) -> Loaded:
-    """Read sources in order; raises `ConfigProblems` with everything that is wrong."""
+    """Read sources in order; raises `ConfigProblems` with everything that is wrong.
+
+    Models in `previous_ports` keep their ports; `port_is_free` is asked about every other `${PORT}`.
+    """
     report = Report()
     env = Environment(environ, report)
     secrets: set[str] = set()
@@ -85,7 +94,7 @@ def parse(
     root = _read(sources, env, report)
     if root is not None:
         hooks = Hooks(check_matrix, together, check_store)
-        expanded = expand(root, report, platform == "windows", previous_ports or {})
+        expanded = expand(root, report, platform == "windows", previous_ports or {}, port_is_free)
         secrets = _literal_secrets(expanded.root)
         config = _build(expanded, report, platform == "windows", hooks)
     known = env.secrets | {value.strip() for value in env.secrets}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from hostler.core import ModelId
 
@@ -14,12 +14,14 @@ def assign_ports(
     start: int,
     previous: Mapping[ModelId, int] | None = None,
     fixed: Collection[int] = (),
+    is_free: Callable[[int], bool] = lambda _: True,
 ) -> dict[ModelId, int]:
     """One port for each of `ids`, from `start` upwards in the order of their names.
 
     With nothing else given these are the numbers llama-swap assigns. A model that is in `previous` keeps its
     port, so adding one does not move the others; ports of models that are gone are not reused right away
-    either, because their processes may still be about to end. `fixed` ports were chosen by hand.
+    either, because their processes may still be about to end. `fixed` ports were chosen by hand. A port that
+    is given out for the first time has to satisfy `is_free`.
     """
     wanted = sorted(ids)
     ports: dict[ModelId, int] = {}
@@ -35,7 +37,7 @@ def assign_ports(
     for model_id in wanted:
         if model_id in ports:
             continue
-        while port in taken:
+        while port in taken or (port <= LAST_PORT and not is_free(port)):
             port += 1
         ports[model_id] = port
         port += 1

@@ -95,7 +95,7 @@ class Model:
     env: tuple[str, ...] = ()
     check_endpoint: str = "/health"
     health_check_timeout: int = 120  # per model is ours
-    startup_grace: int = 0  # ours: seconds of silence allowed before the first failed probe counts
+    startup_grace: int = 0  # ours: seconds before health_check_timeout begins to count
     ttl: int = 0
     unload_timeout: int = 10
     unlisted: bool = False

@@ -59,6 +59,13 @@ class Gateway:
         """Answer one request; a client that leaves ends it quietly at any await."""
         await Request(self, scope, receive, send).answer()
 
+    def replace(self, config: Config, keys: KeyRing) -> None:
+        """Serve requests that come from now on by another configuration; others end by theirs."""
+        self._config = config
+        self._keys = keys
+        self._limit = config.max_body_mb * MEGABYTE
+        self._budget.total = max(MIN_BODY_BUDGET, 2 * self._limit)
+
     def close(self) -> None:
         """Close every idle connection to an engine."""
         self._pools.close()

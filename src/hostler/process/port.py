@@ -33,6 +33,18 @@ class Holder:
         return f"process {self.pid} ({self.command})"
 
 
+def is_free(port: int) -> bool:
+    """Whether a program on this machine could listen at `port` of the loopback address now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        if sys.platform != "win32":  # there it would let two programs share a port
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
 async def answers(address: str, port: int) -> bool:
     """Whether somebody listens at this loopback address."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET

@@ -154,7 +154,7 @@ async def running(request: Request) -> Response:
 
 
 def _running_row(state: WebState, status: ModelStatus) -> dict[str, Any]:
-    model = state.config.models[status.id]
+    model = state.fleet.model(status.id)
     return {
         "model": status.id,
         "state": status.state.value,
@@ -180,7 +180,7 @@ async def status(request: Request) -> Response:
 
 def model_status(state: WebState, row: ModelStatus) -> dict[str, Any]:
     """One model of `GET /api/models`; times in seconds."""
-    model = state.config.models[row.id]
+    model = state.fleet.model(row.id)
     return {
         "id": row.id,
         "state": row.state.value,

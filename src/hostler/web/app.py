@@ -22,7 +22,7 @@ from hostler.gateway.auth import KeyRing
 from hostler.gateway.edge import Message, Receive, Scope, Send
 from hostler.gateway.headers import Headers
 from hostler.gateway.paths import GET_ROUTES, POST_ROUTES, own_path
-from hostler.web import api, logs, pages
+from hostler.web import api, configuration, logs, pages
 
 if TYPE_CHECKING:
     from hostler.gateway.pipeline import Gateway
@@ -46,7 +46,7 @@ class WebApp:
         self._keys = keys
         self._log: LogMonitor = state.hub.proxy
         self._clock = clock
-        routes = [*api.routes(), *logs.routes(), *pages.routes()]
+        routes = [*api.routes(), *configuration.routes(), *logs.routes(), *pages.routes()]
         self._routes = Starlette(
             routes=routes,
             exception_handlers={
@@ -57,6 +57,10 @@ class WebApp:
         )
         self._routes.router.redirect_slashes = False
         self._routes.state.hostler = state
+
+    def replace(self, keys: KeyRing) -> None:
+        """Ask for these keys from now on."""
+        self._keys = keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""

@@ -2,14 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from starlette.requests import Request
 
 from hostler.clock import SYSTEM, Clock
+from hostler.config.diff import Plan
+from hostler.config.problems import Problem
 from hostler.config.schema import Config
 from hostler.fleet.fleet import Fleet
 from hostler.logs.hub import LogHub
+
+
+class Change(Protocol):
+    """What a new configuration changes, and what is to be said about it."""
+
+    @property
+    def plan(self) -> Plan: ...
+    @property
+    def warnings(self) -> Sequence[Problem]: ...
+
+
+class Reloads(Protocol):
+    """Reads the configuration again; both raise ConfigProblems."""
+
+    async def plan(self) -> Change:
+        """What a reload would do now."""
+        ...
+
+    async def reload(self) -> Change:
+        """Do it; what changed."""
+        ...
 
 
 @dataclass(slots=True)
@@ -20,6 +45,7 @@ class WebState:
     fleet: Fleet
     hub: LogHub
     clock: Clock = field(default=SYSTEM)
+    reloader: Reloads | None = None  # without one, nobody knows where the configuration came from
 
 
 def state_of(request: Request) -> WebState:
