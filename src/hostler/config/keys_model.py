@@ -94,7 +94,7 @@ MODEL = Section((
         "/health"),
     Key("healthCheckTimeout", Nullable(Whole(floor=15)), "Seconds it may take until it is ready.", None,
         "the top-level value", ours=True),
-    Key("startupGrace", Whole(minimum=0), "Seconds after the start before `healthCheckTimeout` begins to count.",
+    Key("startupGrace", Whole(minimum=0), "Seconds before `healthCheckTimeout` begins to count.",
         0, ours=True),
     Key("ttl", Whole(minimum=-1, below="invalid TTL value: must be >= -1"), "Seconds without requests after "
         "which it is unloaded; 0 never, -1 `globalTTL`.", -1),
