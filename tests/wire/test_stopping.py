@@ -170,7 +170,7 @@ async def test_closing_does_not_wait_for_the_patience_of_a_model(
     state: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A model may be given ten minutes to end; a shutdown does not take that long."""
-    monkeypatch.setattr("hostler.fleet.fleet.SHUTDOWN_GRACE", 0.3)
+    monkeypatch.setattr("hostler.fleet.lives.SHUTDOWN_GRACE", 0.3)
     options = {"ignore_term": True, "ready_after": 30 if state is State.STARTING else 0}
     async with running(config(stub("a", stub_options=options, unload_timeout=600))) as front:
         asked = asyncio.create_task(front.chat("a"))
