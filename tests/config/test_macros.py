@@ -9,6 +9,8 @@ from hostler.core import ModelId
 
 from .cases import Case, M, bad, get, model, of_m, ok, problems, read, table, warned
 
+REFERENCES = "${n}${MODEL_ID}${PORT}${PID}${env.B}${no}"
+
 
 def cmd(text: str, macros: str = "", rest: str = "") -> str:
     return f"macros: {{{macros}}}\nmodels:\n  m:\n    cmd: {text} ${{PORT}}\n    {rest}\n"
@@ -96,6 +98,14 @@ def cmd(text: str, macros: str = "", rest: str = "") -> str:
             "?",
             "\x85",
             "~",
+            "${PORT}",
+            "${MODEL_ID}",
+            "${env.A}",
+            "${env.HOME}",
+            "$${x}",
+            "\ue003\ue004x}",
+            "\ue003\ue005",
+            "\ue000\ue001env.A\ue002",
         )
         for quote in ("", "'", '"')
     ),
@@ -107,19 +117,92 @@ def cmd(text: str, macros: str = "", rest: str = "") -> str:
         env={"A": "*x:{y}#"},
     ),
     ok("§2 text that looks like null", cmd("x", rest="name: x${env.A}"), of_m("name"), "x~", env={"A": "~"}),
-    ok(
-        "§2 a value may use a value",
-        cmd("${env.A}"),
-        of_m("cmd"),
-        "deep 5800",
-        env={"A": "${env.B}", "B": "deep"},
+    *(
+        ok(
+            f"weakness 1: nothing in a value is expanded: {where}",
+            cmd("x", "n: 5", rest),
+            of_m(name),
+            expected,
+            env={"A": REFERENCES, "B": "deep"},
+        )
+        for where, rest, name, expected in (
+            ("text", "name: '${env.A}'", "name", REFERENCES),
+            ("unquoted", "name: ${env.A}", "name", REFERENCES),
+            ("env", "env: ['K=${env.A}']", "env", (f"K={REFERENCES}",)),
+            ("cmdStop", "cmdStop: 'x ${PID}${env.A}'", "cmd_stop", "x ${PID}" + REFERENCES),
+            (
+                "by way of a macro",
+                "macros: {a: '${n}/${env.A}'}\n    name: 'is ${a}'",
+                "name",
+                "is 5/" + REFERENCES,
+            ),
+            (
+                "by way of two macros",
+                "macros: {a: '${env.A}', b: '${a}${PORT}'}\n    name: '${b}'",
+                "name",
+                REFERENCES + "5800",
+            ),
+            ("key", "metadata: {'${env.A}': 1}", "metadata", {REFERENCES: 1}),
+            (
+                "key of setParamsByID",
+                "filters: {setParamsByID: {'${env.A}': {a: 1}}}",
+                "filters.set_params_by_id",
+                {REFERENCES: {"a": 1}},
+            ),
+        )
     ),
     ok(
-        "§2 a value may use macros",
-        cmd("${env.A}", "n: 5"),
+        "§2 an id with a value",
+        "models: {'${env.A}': {cmd: 'x ${PORT} ${MODEL_ID}'}}",
+        lambda c: [(m.id, m.cmd, m.port) for m in c.models.values()],
+        [("a${PORT}", "x 5800 a${PORT}", 5800)],
+        env={"A": "a${PORT}"},
+    ),
+    ok(
+        "§2 a macro keeps the spelling of a value",
+        cmd("${key} -t ${num}", "key: '${env.A}', num: '${env.B}'").replace("'", ""),
         of_m("cmd"),
-        "-n 5 --id m ${other} 5800",
-        env={"A": "-n ${n} --id ${MODEL_ID} ${other}"},
+        "00012 -t 1.10 5800",
+        env={"A": "00012", "B": "1.10"},
+    ),
+    ok(
+        "§2 a macro that is a value keeps the type",
+        cmd("x", "t: ${env.A}", "ttl: ${t}"),
+        of_m("ttl"),
+        7,
+        env={"A": "7"},
+    ),
+    *(
+        ok(
+            f"§2 words that mean something to YAML are words: {value}",
+            cmd("x", rest="name: ${env.A}") + "apiKeys: [${env.A}]\n",
+            lambda c: (model(c).name, c.api_keys[0].key),
+            (value, value),
+            env={"A": value},
+        )
+        for value in ("null", "~", "Null", "2024-01-01", "0x10", "1_000", "true", "1.10", "1e3", ".inf")
+    ),
+    ok(
+        "§2 a macro of a date",
+        cmd("${d}", "d: ${env.A}"),
+        of_m("cmd"),
+        "2024-01-01 5800",
+        env={"A": "2024-01-01"},
+    ),
+    ok("§2 null where a number is wanted", cmd("x", rest="ttl: ${env.A}"), of_m("ttl"), 0, env={"A": "null"}),
+    ok("§2 blank where a number is wanted", cmd("x", rest="ttl: ${env.A}"), of_m("ttl"), 0, env={"A": "  "}),
+    ok(
+        "§2 empty keeps the default",
+        cmd("x", rest="checkEndpoint: ${env.A}"),
+        of_m("check_endpoint"),
+        "/health",
+        env={"A": ""},
+    ),
+    bad(
+        "weakness 1: a value that was meant as a macro",
+        "models: {m: {cmd: 'x ${env.A}'}}",
+        "the ${PORT} in an environment variable's value is plain text",
+        env={"A": "--port ${PORT}"},
     ),
     ok("§2 in macros", cmd("${a}", "a: '${env.A}/x'"), of_m("cmd"), "/m/x 5800", env={"A": "/m"}),
     ok(

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hostler.config.problems import MASK
 from hostler.config.schema import Config
+from hostler.config.secrets import MASK
 from hostler.config.show import dump_yaml, to_dict
 
 from .cases import M, read

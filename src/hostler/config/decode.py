@@ -25,7 +25,7 @@ from hostler.config.kinds import (
 )
 from hostler.config.nodes import Map, Node, Scalar, Seq, describe, is_null
 from hostler.config.problems import Mark, Report
-from hostler.config.scalars import bool_word
+from hostler.config.scalars import bool_word, resolve
 
 _FAILED: Any = object()
 """Stands for a value that could not be read; the key keeps its default."""
@@ -92,7 +92,7 @@ class Decoder:
             if known is None:
                 if not (name in node.shared or (path == "" and name.startswith(FREE))):
                     self._unknown(section, name, node.keys[name], path)
-            elif not is_null(item) or isinstance(known.kind, Nullable):
+            elif not _absent(known.kind, item) or isinstance(known.kind, Nullable):
                 value = self.value(known.kind, item, prefix + name)
                 if value is not _FAILED:
                     fields[name] = value
@@ -125,7 +125,7 @@ class Decoder:
             case OneOf():
                 return self._one_of(kind, node, path)
             case Nullable():
-                return None if is_null(node) else self.value(kind.kind, node, path)
+                return None if _absent(kind.kind, node) else self.value(kind.kind, node, path)
             case Anything():
                 return untyped(node)
             case Macros():
@@ -245,6 +245,15 @@ class Decoder:
             places = [owner for owner in owners_of(name) if owner != path]
             hint = f"`{name}` belongs in {places[0]}" if places else ""
         self._report.warn(mark, f"{path}.{name}" if path else name, "unknown key, ignored", hint)
+
+
+def _absent(kind: Kind, node: Node) -> bool:
+    """Whether nothing is said. A variable that holds `null` is a word for a text, nothing for all others."""
+    if is_null(node):
+        return True
+    if isinstance(kind, Text | Anything | OneOf) or not isinstance(node, Scalar) or not node.substituted:
+        return False
+    return resolve(node.text.strip()) is None
 
 
 def untyped(node: Node) -> Any:

@@ -6,12 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from hostler.config.commands import strip_comments
-from hostler.config.env import open_macros
+from hostler.config.env import seal, unseal
 from hostler.config.keys import ROOT
 from hostler.config.macros import (
     GAVE_UP,
     REFERENCE,
-    RESERVED,
     Expander,
     Macro,
     Scope,
@@ -21,7 +20,7 @@ from hostler.config.macros import (
     scope,
     unknown_hint,
 )
-from hostler.config.nodes import Map, Node, Scalar, Seq, child, is_null
+from hostler.config.nodes import Map, Node, Scalar, child, is_null
 from hostler.config.ports import LAST_PORT, assign_ports
 from hostler.config.problems import Mark, Report
 from hostler.core import ModelId
@@ -45,35 +44,6 @@ class Expanded:
 
     root: Map
     ports: dict[ModelId, int]
-
-
-def open_sealed(node: Node, names: set[str]) -> Node:
-    """Let macro references inside environment values take part."""
-    if isinstance(node, Scalar):
-        text = open_macros(node.text, names)
-        if text == node.text:
-            return node
-        return Scalar(node.mark, text, plain=node.plain, substituted=node.substituted)
-    if isinstance(node, Seq):
-        return Seq(node.mark, [open_sealed(item, names) for item in node.items])
-    copy = Map(node.mark)
-    copy.merged, copy.shared = set(node.merged), node.shared
-    for key, item in node.items.items():
-        copy.put(open_macros(key, names), node.keys[key], open_sealed(item, names))
-    return copy
-
-
-def macro_names(root: Map) -> set[str]:
-    """Every name that is a macro somewhere."""
-    names = set(RESERVED)
-    blocks = [child(root, "macros")]
-    models = child(root, "models")
-    if isinstance(models, Map):
-        blocks += [child(model, "macros") for model in models.items.values()]
-    for block in blocks:
-        if isinstance(block, Map):
-            names.update(block.items)
-    return names
 
 
 def expand(
@@ -100,13 +70,12 @@ def expand(
     if not isinstance(models, Map):
         return Expanded(result, {})
     work = _Models(expander, report, shared, windows, is_free)
-    drafts = {
-        ModelId(k): work.draft(k, v) for k, v in models.items.items() if isinstance(v, Map) or is_null(v)
-    }
+    spelled = {ModelId(unseal(k)): k for k, v in models.items.items() if isinstance(v, Map) or is_null(v)}
+    drafts = {model_id: work.draft(k, models.items[k]) for model_id, k in spelled.items()}
     ports = work.ports(drafts, result.items.get("startPort"), previous, models.mark)
     copy = models.copy()
     for model_id, draft in drafts.items():
-        copy.items[model_id] = work.finish(model_id, draft, ports.get(model_id))
+        copy.items[spelled[model_id]] = work.finish(model_id, draft, ports.get(model_id))
     result.items["models"] = copy
     return Expanded(result, ports)
 
@@ -255,6 +224,8 @@ class _Models:
             if scalar.mark == draft.node.mark:
                 what = "there is no proxy, and cmd does not use ${PORT}: where does the model answer?"
             hint = "use ${PORT} in cmd, or set proxy to the address that cmd listens on"
+            if isinstance(cmd, Scalar) and seal(_PORT) in cmd.text:
+                hint = "the ${PORT} in an environment variable's value is plain text; write it in cmd itself"
         else:
             what = "macro '${PORT}' should have been substituted, but cmd does not use it"
             hint = "use ${PORT} in cmd"

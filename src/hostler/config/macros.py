@@ -165,7 +165,7 @@ class Expander:
             value = best.value.value
             if text == reference and not isinstance(value, str):
                 return best.value.at(node.mark)
-            text = self._replace(text, reference, go_text(value))
+            text = self._replace(text, reference, best.value.inline)
             limit, changed = best.order, True
 
     def _replace(self, text: str, reference: str, value: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hostler.config.problems import Mark
-from hostler.config.scalars import Value, kind_of, resolve
+from hostler.config.scalars import Value, go_text, kind_of, resolve
 
 _UNRESOLVED = object()
 
@@ -37,14 +37,25 @@ class Scalar:
         return Scalar.of(mark, self.text, self.value)
 
     @property
+    def inline(self) -> str:
+        """The text of the value inside a longer text; a variable's is never spelled anew."""
+        return self.text if self.substituted else go_text(self.value)
+
+    @property
     def value(self) -> Value:
         """What the scalar means when nobody asks for a particular type."""
         if self._value is _UNRESOLVED:
-            self._value = resolve(self.text)
-            if self.substituted and self._value == self.text:  # spaces around a number came with the variable
-                inner = resolve(self.text.strip())
-                self._value = self.text if isinstance(inner, str) else inner
+            self._value = _resolve_substituted(self.text) if self.substituted else resolve(self.text)
         return self._value  # type: ignore[return-value]  # the sentinel is gone
+
+
+def _resolve_substituted(text: str) -> Value:
+    """The value of a text that came from a variable: a number or true/false where it is one, else that text.
+
+    Spaces around a number came with the variable. A word for null is a word, a date is a text.
+    """
+    value = resolve(text.strip())
+    return value if isinstance(value, bool | int | float) else text if text else None
 
 
 class Seq:

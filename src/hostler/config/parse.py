@@ -12,20 +12,21 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from hostler.config.compose import compose
 from hostler.config.decode import Decoder, Fields
-from hostler.config.env import Environment
-from hostler.config.expand import Expanded, expand, macro_names, open_sealed
+from hostler.config.env import Environment, readable, unseal
+from hostler.config.expand import Expanded, expand
 from hostler.config.keys import ROOT
 from hostler.config.merge import merge
 from hostler.config.models import Builder
 from hostler.config.names import Names, Together, check_peers, collect_aliases, preload, profiles, selectors
 from hostler.config.nodes import Map, Node, Scalar, Seq, child, is_null
-from hostler.config.problems import ConfigProblems, Mark, Masker, Problem, Report, worth_masking
+from hostler.config.problems import ConfigProblems, Mark, Problem, Report
 from hostler.config.routing import CheckMatrix, routing
 from hostler.config.schema import DEFAULT_IGNORE_PATHS, ApiKey, Config, Logs, Model, Peer, Performance
+from hostler.config.secrets import Secrets
 from hostler.config.texts import compile_re2
 from hostler.core import ModelId
 
@@ -89,25 +90,26 @@ def parse(
     """
     report = Report()
     env = Environment(environ, report)
-    secrets: set[str] = set()
+    keys: set[str] = set()
     config: Config | None = None
-    root = _read(sources, env, report)
+    root = _read(sources, env, report, keys)
     if root is not None:
         hooks = Hooks(check_matrix, together, check_store)
         expanded = expand(root, report, platform == "windows", previous_ports or {}, port_is_free)
-        secrets = _literal_secrets(expanded.root)
+        keys |= _literal_secrets(expanded.root)
         config = _build(expanded, report, platform == "windows", hooks)
-    known = env.secrets | {value.strip() for value in env.secrets}
-    secrets |= {value for value in known if worth_masking(value)}
-    problems = report.finish([source.name for source in sources], Masker(secrets))
+    secrets = Secrets(keys, env.secrets)
+    problems = report.finish(
+        [source.name for source in sources], lambda text: secrets.in_prose(unseal(readable(text)))
+    )
     if report.failed or config is None:
         raise ConfigProblems(problems)
     paths = [Path(source.name) for source in sources]
-    return Loaded(replace(config, secrets=frozenset(secrets)), problems, paths)
+    return Loaded(replace(config, secrets=secrets), problems, paths)
 
 
-def _read(sources: Sequence[Source], env: Environment, report: Report) -> Map | None:
-    """The merged tree; None when a source could not be read."""
+def _read(sources: Sequence[Source], env: Environment, report: Report, keys: set[str]) -> Map | None:
+    """The merged tree, None when a source could not be read; what it has of secrets is added to `keys`."""
     root: Map | None = None
     broken = False
     for source in sources:
@@ -126,15 +128,15 @@ def _read(sources: Sequence[Source], env: Environment, report: Report) -> Map | 
                 node.mark, "", "top-level YAML must be a mapping", "it begins with keys such as `models:`"
             )
             broken = True
-        elif root is None:
+            continue
+        keys |= _literal_secrets(node)
+        if root is None:
             root = node.copy()
         else:
             merge(root, node, report)
     if broken:
         return None
-    root = root if root is not None else Map(Mark(sources[0].name if sources else ""))
-    opened = open_sealed(root, macro_names(root)) if env.sealed else root
-    return cast("Map", opened)
+    return root if root is not None else Map(Mark(sources[0].name if sources else ""))
 
 
 def decode_text(source: Source, report: Report) -> str | None:
@@ -163,7 +165,7 @@ def _literal_secrets(root: Map) -> set[str]:
     peers = root.items.get("peers")
     if isinstance(peers, Map):
         nodes += [child(peer, "apiKey") for peer in peers.items.values()]
-    return {node.text for node in nodes if isinstance(node, Scalar) and node.text.strip()}
+    return {unseal(node.text) for node in nodes if isinstance(node, Scalar) and node.text.strip()}
 
 
 def _build(expanded: Expanded, report: Report, windows: bool, hooks: Hooks) -> Config:

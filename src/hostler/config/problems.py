@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Literal, NamedTuple
@@ -15,10 +15,6 @@ MAX_PROBLEMS = 1000
 
 MAX_COMPARISONS = 50_000
 """Names compared for hints in one parse: about a second's worth, for files that are wrong everywhere."""
-
-MASK = "***"
-
-_WORDS = frozenset({"true", "false", "yes", "no", "on", "off", "null", "none"})
 
 
 class Mark(NamedTuple):
@@ -48,6 +44,10 @@ class Problem:
         path = f"{self.path}: " if self.path else ""
         hint = f" ({self.hint})" if self.hint else ""
         return f"{place}{path}{self.message}{hint}"
+
+    def cleaned(self, clean: Callable[[str], str]) -> Problem:
+        """The same problem with its texts changed by `clean`."""
+        return replace(self, path=clean(self.path), message=clean(self.message), hint=clean(self.hint))
 
     def as_dict(self) -> dict[str, object]:
         """For `--json`."""
@@ -104,11 +104,11 @@ class Report:
         found = nearest(name, known) if self._comparisons <= MAX_COMPARISONS else None
         return f"did you mean `{found}`?" if found is not None else ""
 
-    def finish(self, files: Sequence[str], masker: Masker) -> list[Problem]:
-        """Everything, masked, in the order in which a reader meets it."""
+    def finish(self, files: Sequence[str], clean: Callable[[str], str]) -> list[Problem]:
+        """Everything, in the order in which a reader meets it; `clean` takes secrets out of a text."""
         order = {name: index for index, name in enumerate(files)}
         found = sorted(
-            (masker.problem(problem) for problem in self.problems),
+            (problem.cleaned(clean) for problem in self.problems),
             key=lambda p: (order.get(p.file, len(order)), p.line, p.column),
         )
         unique = list(dict.fromkeys(found))
@@ -126,40 +126,6 @@ class Report:
             spare = next((i for i, p in enumerate(self.problems) if p.severity == "warning"), None)
             if spare is not None:
                 self.problems[spare] = problem
-
-
-def worth_masking(value: str) -> bool:
-    """Whether a value that came from outside is hidden: all but those every text is full of."""
-    if len(value) < 4 and value.isascii() and value.isalnum():
-        return not value.isdigit() and len(value) > 1 and value.lower() not in _WORDS
-    return bool(value.strip()) and value.lower() not in _WORDS
-
-
-class Masker:
-    """Replaces secret values wherever they occur in a text.
-
-    Longer secrets go first, so that one inside another leaves nothing behind. A secret of fewer than four
-    characters is replaced only where it stands alone: inside words it would match by accident.
-    """
-
-    __slots__ = ("_pattern",)
-
-    def __init__(self, secrets: Iterable[str]) -> None:
-        ordered = sorted({s for s in secrets if s}, key=lambda s: (-len(s), s))
-        parts = [re.escape(s) if len(s) >= 4 else rf"(?<!\w){re.escape(s)}(?!\w)" for s in ordered]
-        self._pattern = re.compile("|".join(parts)) if parts else None
-
-    def __call__(self, text: str) -> str:
-        """`text` without secrets."""
-        return text if self._pattern is None else self._pattern.sub(MASK, text)
-
-    def problem(self, problem: Problem) -> Problem:
-        """The same problem without secrets."""
-        if self._pattern is None:
-            return problem
-        return replace(
-            problem, path=self(problem.path), message=self(problem.message), hint=self(problem.hint)
-        )
 
 
 def nearest(name: str, known: Collection[str]) -> str | None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from hostler.config.problems import MASK, Masker
+from hostler.config.keys import walk
 from hostler.config.scalars import bool_word, resolve
 from hostler.config.schema import (
     ApiKey,
@@ -28,6 +28,11 @@ from hostler.config.schema import (
     Timeouts,
     key,
 )
+from hostler.config.secrets import MASK
+from hostler.config.secrets import mask as hide
+
+_KEYS = frozenset(one.name for _, section in walk() for one in section.keys)
+"""Names that say nothing about anybody's secrets, even where a short one is part of them."""
 
 _ALWAYS = frozenset({"proxy", "ttl", "unload_timeout", "health_check_timeout", "send_loading_state"})
 """Shown even when they are the default, because the top level could say otherwise."""
@@ -53,7 +58,7 @@ def to_dict(config: Config, mask: bool = True) -> dict[str, Any]:
     }
     if not mask:
         return result
-    masked: dict[str, Any] = _masked(result, Masker(config.secrets))
+    masked: dict[str, Any] = _masked(result, config.secrets)
     return masked
 
 
@@ -210,17 +215,30 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _masked(value: Any, masker: Masker) -> Any:
+def _masked(value: Any, secrets: frozenset[str]) -> Any:
     if isinstance(value, str):
-        return masker(value)
+        return hide(value, secrets)
     if isinstance(value, dict):
-        return {masker(k): _masked(v, masker) for k, v in value.items()}
+        result: dict[str, Any] = {}
+        for name, item in value.items():
+            shown = name if name in _KEYS else _unused(hide(name, secrets), result)
+            result[shown] = _masked(item, secrets)
+        return result
     if isinstance(value, list):
-        return [_masked(item, masker) for item in value]
+        return [_masked(item, secrets) for item in value]
     if isinstance(value, int | float) and not isinstance(value, bool):
         text = str(value)
-        return value if masker(text) == text else MASK
+        return value if hide(text, secrets) == text else MASK
     return value
+
+
+def _unused(name: str, taken: Mapping[str, Any]) -> str:
+    """Two names may look the same once their secrets are hidden."""
+    shown, number = name, 1
+    while shown in taken:
+        number += 1
+        shown = f"{name} ({number})"
+    return shown
 
 
 def _decimal(value: float) -> str:

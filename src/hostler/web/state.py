@@ -12,6 +12,7 @@ from hostler.clock import SYSTEM, Clock
 from hostler.config.diff import Plan
 from hostler.config.problems import Problem
 from hostler.config.schema import Config
+from hostler.config.secrets import mask as mask  # the pages and the API hide secrets by way of here
 from hostler.fleet.fleet import Fleet
 from hostler.logs.hub import LogHub
 
@@ -52,11 +53,3 @@ def state_of(request: Request) -> WebState:
     """The state the application was made with."""
     state: WebState = request.app.state.hostler
     return state
-
-
-def mask(text: str, secrets: frozenset[str]) -> str:
-    """`text` without the secret values of the configuration."""
-    for secret in sorted(secrets, key=len, reverse=True):
-        if secret:
-            text = text.replace(secret, "***")
-    return text
