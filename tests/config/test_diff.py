@@ -60,6 +60,9 @@ def test_the_way_a_command_is_written_is_no_change(cmd: str) -> None:
         ("useModelName: n", "useModelName"),
         ("healthCheckTimeout: 60", "healthCheckTimeout"),
         ("logs: {bufferBytes: 2048}", "logs"),
+        ("logs: {maxRate: 2048}", "logs"),
+        ("startupGrace: 5", "startupGrace"),
+        ("filters: {stripParams: [a]}", "filters"),
     ],
 )
 def test_in_place(line: str, key: str) -> None:
@@ -127,6 +130,13 @@ def test_a_global_value_shows_in_the_models_it_reaches() -> None:
         ("hooks: {on_startup: {preload: [m]}}", "hooks.on_startup.preload"),
         ("store: {path: a.db}", "store.path"),
         ("maxBodyMB: 5", "maxBodyMB"),
+        ("logs: {maxRate: 1}", "logs.maxRate"),
+        ("logs: {segmentBytes: 65536}", "logs.segmentBytes"),
+        ("logs: {files: false}", "logs.files"),
+        ("logs: {causes: [{name: n, pattern: p, message: sesame}]}", "logs.causes"),
+        ("telemetry: {headers: {a: sesame}}", "telemetry"),
+        ("telemetry: {endpoint: 'http://h/'}", "telemetry"),
+        ("peers: {p: {proxy: 'https://h', models: [x], tls: {verify: false}}}", "peers"),
     ],
 )
 def test_settings(text: str, key: str) -> None:
@@ -150,6 +160,15 @@ def test_what_needs_a_restart_is_said() -> None:
 
     assert (found.settings, found.needs_restart) == ((), ("logToStdout",))
     assert "logToStdout (need a restart of Hostler)" in str(found)
+
+
+def test_each_key_of_logs_and_store_is_told_by_itself() -> None:
+    stored = M + "store: {path: a.db}\n"
+    found = change(stored, M + "store: {path: a.db, retentionDays: 3, maxRows: 9}\n")
+    assert found.settings == ("store.retentionDays", "store.maxRows")
+
+    found = change(M, M + "logs: {dir: /var/log/x, keepRuns: 9, maxBytes: 1}\n")
+    assert (found.settings, found.needs_restart) == (("logs.keepRuns", "logs.maxBytes"), ("logs.dir",))
 
 
 def test_as_dict_is_json() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hostler.config.schema import ApiKey, Capabilities, Timeouts
+from hostler.config.schema import ApiKey, Capabilities, LogCause, Logs, Telemetry, Timeouts, Tls
 
 from .cases import Case, M, bad, get, model, of_m, ok, table, warned
 
@@ -98,6 +98,36 @@ def peer(rest: str = "", name: str = "p", models: str = "[x]") -> str:
         get("api_keys"),
         (ApiKey("k", "n", ("m",), ("logs",)),),
     ),
+    bad(
+        "ours: a scope that is none",
+        top("apiKeys: [{key: k, scopes: [log]}]"),
+        "apiKeys[0].scopes[0]: must be one of: inference, logs, admin (did you mean `logs`?)",
+    ),
+    bad(
+        "ours: an empty scope",
+        top("apiKeys: [{key: k, scopes: [~]}]"),
+        "must be one of: inference, logs, admin",
+    ),
+    ok(
+        "ours: all scopes",
+        top("apiKeys: [{key: k, scopes: [admin, logs, inference]}]"),
+        lambda c: c.api_keys[0].scopes,
+        ("admin", "logs", "inference"),
+    ),
+    ok(
+        "ours: a named key for all kinds of names",
+        "models: {m: {cmd: 'x ${PORT}', aliases: [a], filters: {setParamsByID: {auto: {}}}}}\n"
+        "peers: {p: {proxy: 'http://h', models: [x, y]}, q: {proxy: 'http://h', models: [y]}}\n"
+        "selectors: {s: {strategy: pin, targets: [m]}}\n"
+        "apiKeys: [{key: k, models: [m, a, auto, s, x, p/x, y, q/y]}]\n",
+        lambda c: len(c.api_keys[0].models),
+        8,
+    ),
+    warned(
+        "ours: a named key for nothing is told where",
+        top("apiKeys: [{key: kk, models: [m, mm]}]"),
+        'apiKeys[0].models[1]: references unknown model "mm"',
+    ),
     bad("ours: a named key without key", top("apiKeys: [{name: n}]"), "empty api key"),
     warned("ours: a named key for nothing", top("apiKeys: [{key: k, models: [mm]}]"), 'unknown model "mm"'),
     ok(
@@ -130,6 +160,102 @@ def peer(rest: str = "", name: str = "p", models: str = "[x]") -> str:
         lambda c: (c.logs.buffer_bytes, c.logs.keep_runs, c.logs.files, c.logs.max_bytes),
         (2048, 1, False, 0),
     ),
+    ok(
+        "ours: logs, the rest",
+        top(
+            "logs: {dir: /var/log/h, segmentBytes: 65536, maxRate: 5, causes: [{name: a, pattern: 'x(',"
+            " message: b}]}"
+        ).replace("x(", "x(y|z)$"),
+        lambda c: (c.logs.dir, c.logs.segment_bytes, c.logs.max_rate, c.logs.causes),
+        ("/var/log/h", 65536, 5, (LogCause("a", "x(y|z)$", "b"),)),
+    ),
+    ok(
+        "ours: logs, defaults",
+        M,
+        get("logs"),
+        Logs(102_400, 3, True, "", 268_435_456, 4 * 1024 * 1024, 0, ()),
+    ),
+    bad("ours: logs.segmentBytes too small", top("logs: {segmentBytes: 65535}"), "must be >= 65536"),
+    bad("ours: logs.maxRate negative", top("logs: {maxRate: -1}"), "logs.maxRate: must be >= 0"),
+    ok(
+        "ours: logs.causes with all",
+        top("logs: {causes: [{name: a, pattern: b, message: c, advice: d, engines: [e, f]}]}"),
+        lambda c: c.logs.causes,
+        (LogCause("a", "b", "c", "d", ("e", "f")),),
+    ),
+    bad(
+        "ours: logs.causes, broken pattern",
+        "logs:\n  causes:\n    - name: a\n      message: b\n      pattern: 'x('\n",
+        "logs.causes[0].pattern: invalid regular expression",
+        (5, 16),
+    ),
+    bad(
+        "ours: logs.causes, nested too deep",
+        top(f"logs: {{causes: [{{name: a, message: b, pattern: '{'(' * 9000}'}}]}}"),
+        "invalid regular",
+    ),
+    bad(
+        "ours: logs.causes without name",
+        top("logs: {causes: [{pattern: a, message: b}]}"),
+        "name is required",
+    ),
+    bad(
+        "ours: logs.causes without pattern",
+        top("logs: {causes: [{name: a, message: b}]}"),
+        "pattern is required",
+    ),
+    bad(
+        "ours: logs.causes without message",
+        top("logs: {causes: [{name: a, pattern: b}]}"),
+        "message is required",
+    ),
+    bad("ours: logs.causes of a word", top("logs: {causes: [x]}"), "expected a mapping of keys to values"),
+    warned(
+        "ours: logs.causes, misspelt key",
+        top("logs: {causes: [{name: a, pattern: b, message: c, advise: d}]}"),
+        "did you mean `advice`?",
+    ),
+    ok(
+        "ours: store",
+        top("store: {path: a.db, retentionDays: 30, maxRows: 500}"),
+        lambda c: (c.store_path, c.store_retention_days, c.store_max_rows),
+        ("a.db", 30, 500),
+    ),
+    ok(
+        "ours: store, defaults",
+        top("store: {path: a.db}"),
+        lambda c: (c.store_retention_days, c.store_max_rows),
+        (0, 0),
+    ),
+    bad("ours: store.retentionDays negative", top("store: {path: a.db, retentionDays: -1}"), "must be >= 0"),
+    bad("ours: store.maxRows negative", top("store: {path: a.db, maxRows: -1}"), "must be >= 0"),
+    ok("ours: telemetry, defaults", M, get("telemetry"), Telemetry("", {}, "hostler")),
+    ok(
+        "ours: telemetry",
+        top(
+            "telemetry: {endpoint: 'http://h:4318/v1', headers: {x-k: 5, Authorization: Bearer x},"
+            " serviceName: s}"
+        ),
+        get("telemetry"),
+        Telemetry("http://h:4318/v1", {"x-k": "5", "Authorization": "Bearer x"}, "s"),
+    ),
+    bad(
+        "ours: telemetry.endpoint",
+        top("telemetry: {endpoint: 'h:4318'}"),
+        "invalid URL: it does not begin with http",
+    ),
+    bad(
+        "ours: telemetry.endpoint, port",
+        top("telemetry: {endpoint: 'http://h:x'}"),
+        "its port is not a number",
+    ),
+    bad("ours: telemetry.headers, name", top("telemetry: {headers: {'a b': c}}"), "not the name of a header"),
+    bad(
+        "ours: telemetry.headers, value",
+        top('telemetry: {headers: {a: "b\\r\\nc: d"}}'),
+        "a control character",
+    ),
+    bad("ours: telemetry.serviceName empty", top("telemetry: {serviceName: ''}"), "must not be empty"),
     ok("§4 no models at all", "logLevel: info", get("models"), {}),
 )
 def test_top_level(case: Case) -> None:
@@ -201,6 +327,40 @@ def test_top_level(case: Case) -> None:
         m("filters: {stripParams: 'b, a,,model, b '}"),
         of_m("filters.strip_params"),
         ("a", "b"),
+    ),
+    ok(
+        "ours: stripParams as a list",
+        m("filters: {stripParams: [b, ' a ', model, '', 'x,y', 'p\\.q']}").replace(
+            "    filters", "    filters"
+        ),
+        of_m("filters.strip_params"),
+        ("a", "b", "p\\.q", "x,y"),
+    ),
+    ok(
+        "ours: an empty list of stripParams yields to strip_params",
+        m("filters: {stripParams: [], strip_params: a}"),
+        of_m("filters.strip_params"),
+        ("a",),
+    ),
+    bad("ours: stripParams as a mapping", m("filters: {stripParams: {a: b}}"), "expected text or a list"),
+    ok(
+        "ours: keys with dots stay as they are",
+        m("filters: {setParams: {a.b: 1, 'c\\.d': 2}}"),
+        of_m("filters.set_params"),
+        {"a.b": 1, "c\\.d": 2},
+    ),
+    bad(
+        "ours: queueLimit 0",
+        m("queueLimit: 0"),
+        "models.m.queueLimit: must be >= 1: requests wait in the queue while the model is loaded",
+        (4, 17),
+    ),
+    ok("ours: logs.maxRate of a model", m("logs: {maxRate: 0}"), of_m("logs.max_rate"), 0),
+    ok(
+        "ours: logs of a model, defaults",
+        M,
+        lambda c: (model(c).logs.max_rate, model(c).logs.buffer_bytes),
+        (None, None),
     ),
     ok("§5 strip_params", m("filters: {strip_params: a}"), of_m("filters.strip_params"), ("a",)),
     ok(
@@ -357,6 +517,39 @@ def test_models(case: Case) -> None:
         "selector p/x conflicts",
     ),
     bad("§6 name of a pin", M + peer() + "profiles: {q: {pins: {p/x: m}}}", "profile pin p/x conflicts"),
+    ok(
+        "§6 filters, timeouts",
+        peer(
+            "apiKey: k, filters: {setParams: {a: 1}, stripParams: 'c, b'},"
+            " timeouts: {connect: 1, responseHeader: 0}"
+        ),
+        lambda c: (
+            c.peers["p"].api_key,
+            dict(c.peers["p"].filters.set_params),
+            c.peers["p"].filters.strip_params,
+            c.peers["p"].timeouts,
+        ),
+        ("k", {"a": 1}, ("b", "c"), Timeouts(connect=1)),
+    ),
+    ok("ours: tls, defaults", peer(), lambda c: c.peers["p"].tls, Tls(True, "")),
+    ok(
+        "ours: tls",
+        peer("tls: {ca: /etc/ca.pem}").replace("http:", "https:"),
+        lambda c: c.peers["p"].tls,
+        Tls(True, "/etc/ca.pem"),
+    ),
+    ok(
+        "ours: tls off",
+        peer("tls: {verify: no}").replace("http:", "https:"),
+        lambda c: c.peers["p"].tls,
+        Tls(False, ""),
+    ),
+    warned(
+        "ours: tls off with ca",
+        peer("tls: {verify: no, ca: x}").replace("http:", "https:"),
+        "verify is false",
+    ),
+    warned("ours: tls of http", peer("tls: {ca: x}"), "not used, because proxy is not an https URL"),
     ok("§6 a bare name may be a model's", "models: {x: {cmd: 'x ${PORT}'}}\n" + peer()),
     ok("§6 a bare name may be a selector's", M + peer() + "selectors: {x: {strategy: pin, targets: [m]}}"),
 )

@@ -207,7 +207,7 @@ class Decoder:
             return self._wrong(node, path, "a list", hint)
         items: list[Any] = []
         for index, item in enumerate(node.items):
-            if is_null(item) and isinstance(kind.item, Text | OneOf):
+            if is_null(item) and isinstance(kind.item, Text | OneOf) and not _is_choice(kind.item):
                 items.append("")
                 continue
             value = self.value(kind.item, item, f"{path}[{index}]")
@@ -268,6 +268,10 @@ def untyped(node: Node) -> Any:
     if isinstance(node, Seq):
         return [untyped(item) for item in node.items]
     return {unseal(key): untyped(item) for key, item in node.items.items()}
+
+
+def _is_choice(kind: Kind) -> bool:
+    return isinstance(kind, Text) and bool(kind.choices)
 
 
 def _is_map(kind: Kind) -> bool:

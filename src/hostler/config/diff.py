@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from dataclasses import fields as fields_of
 
 from hostler.config.commands import split_command
-from hostler.config.schema import Config, Model, Routing, key
+from hostler.config.schema import Config, Logs, Model, Routing, key
 from hostler.core import ModelId
 
 PROCESS = frozenset({"cmd", "model", "args", "env", "cwd", "port", "proxy"})
 """Fields of a model that its process was started with; all others apply while it runs."""
 
-NEEDS_RESTART = frozenset({"log_to_stdout"})
-"""Settings that are read once, when Hostler starts."""
+NEEDS_RESTART = frozenset({"logToStdout", "logs.dir"})
+"""Settings that are read once, when Hostler starts: files and output cannot be taken elsewhere."""
 
 SHOWN_CHANGES = 20
 """In one line of a log; more than that nobody reads there."""
@@ -101,8 +101,7 @@ def plan(old: Config, new: Config, *, windows: bool = False) -> Plan:
             restart[model_id] = tuple(key(name) for name in changed)
         else:
             updated[model_id] = tuple(key(name) for name in changed)
-    others = [f.name for f in fields_of(Config) if f.name not in _DERIVED]
-    settings = [name for name in others if getattr(old, name) != getattr(new, name)]
+    settings = _settings(old, new)
     return Plan(
         unchanged=tuple(unchanged),
         updated=updated,
@@ -110,10 +109,19 @@ def plan(old: Config, new: Config, *, windows: bool = False) -> Plan:
         added=tuple(model_id for model_id in new.models if model_id not in old.models),
         removed=tuple(model_id for model_id in old.models if model_id not in new.models),
         settings=tuple(
-            [key(name) for name in settings if name not in NEEDS_RESTART] + _routing(old.routing, new.routing)
+            [name for name in settings if name not in NEEDS_RESTART] + _routing(old.routing, new.routing)
         ),
-        needs_restart=tuple(key(name) for name in settings if name in NEEDS_RESTART),
+        needs_restart=tuple(name for name in settings if name in NEEDS_RESTART),
     )
+
+
+def _settings(old: Config, new: Config) -> list[str]:
+    """The keys of the top level that differ; of `logs`, each by itself."""
+    names = [f.name for f in fields_of(Config) if f.name not in _DERIVED]
+    changed = [name for name in names if getattr(old, name) != getattr(new, name)]
+    result = [key(name) for name in changed if name != "logs"]
+    logs = [f.name for f in fields_of(Logs) if getattr(old.logs, f.name) != getattr(new.logs, f.name)]
+    return result + [f"logs.{key(name)}" for name in logs]
 
 
 def process_differs(old: Model, new: Model, *, windows: bool = False) -> bool:

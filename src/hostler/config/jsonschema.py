@@ -114,7 +114,8 @@ class _Maker:
 
     def text(self, kind: Text, checked: bool) -> Schema:
         if kind.choices and kind.strict:
-            return {"anyOf": [{"enum": [*kind.choices, None]}, {"$ref": "#/definitions/macro"}]}
+            words = [*kind.choices] if kind.filled else [*kind.choices, None]
+            return {"anyOf": [{"enum": words}, {"$ref": "#/definitions/macro"}]}
         result: Schema = {"type": ["string", "number", "boolean", "null"]}
         if kind.pattern and checked:
             result["pattern"] = rf"{kind.pattern}|\$\{{"

@@ -39,7 +39,13 @@ PEER = Section((
         "by its bare name when no other peer has it.", (), required=True),
     Key("apiKey", Text(secret=True), "Key to send to it; the client's own key is never passed on.", ""),
     Key("filters", PEER_FILTERS, "As for models, but ids in `setParamsByID` do not become aliases."),
-    Key("timeouts", PEER_TIMEOUTS, "Limits of connections to it."),
+    Key("timeouts", PEER_TIMEOUTS, "Limits of connections to it, in seconds; 0 means none."),
+    Key("tls", Section((
+        Key("verify", Flag(), "Insist on a certificate that proves who it is; `false` takes any.", True,
+            ours=True),
+        Key("ca", Text(), "File with the certificates (PEM) that may vouch for it.", "", "the system's",
+            ours=True),
+    )), "How it proves who it is, when `proxy` is an https URL.", ours=True),
 ))  # fmt: skip
 
 GROUP = Section((
@@ -109,20 +115,45 @@ SELECTOR = Section((
     "then": {"properties": {"settings": {"properties": {"spillover": {"minimum": 1}}}}},
 },))  # fmt: skip
 
+SCOPES = ("inference", "logs", "admin")
+
 _KEY_TEXT = Text(secret=True, filled=True, pattern="^[^ ]+$")
 
 API_KEY = Section((
     Key("key", _KEY_TEXT, "The key itself.", "", required=True, ours=True),
     Key("name", Text(), "How logs call whoever uses it.", "", ours=True),
-    Key("models", ListOf(Text()), "Models it may use; all when empty.", (), ours=True),
-    Key("scopes", ListOf(Text()), "What it may do; everything when empty.", (), ours=True),
+    Key("models", ListOf(Text()), "What it may use: models, aliases, selectors, models of peers; all when "
+        "empty.", (), ours=True),
+    Key("scopes", ListOf(Text(SCOPES, filled=True)), "What it may do: `inference` (requests to models, the "
+        "model list), `logs` (read logs), `admin` (all else); everything when empty.", (), ours=True),
+))  # fmt: skip
+
+_FILLED = Text(filled=True, pattern=r"\S")
+
+LOG_CAUSE = Section((
+    Key("name", _FILLED, "What programs call the cause, such as `licence_expired`.", "", required=True,
+        ours=True),
+    Key("pattern", _FILLED, "Regular expression (Python's, case does not count) that is searched in each of "
+        "the last lines of a failed run.", "", required=True, ours=True),
+    Key("message", _FILLED, "What happened, for people.", "", required=True, ours=True),
+    Key("advice", Text(), "What to do about it.", "", ours=True),
+    Key("engines", ListOf(_FILLED), "Engines it is for, by the name of their program; all when empty.", (),
+        ours=True),
 ))  # fmt: skip
 
 LOGS = Section((
     Key("bufferBytes", Whole(minimum=1024), "Bytes of each log kept in memory.", 102_400, ours=True),
     Key("keepRuns", Whole(minimum=1), "How many runs of a model keep their logs.", 3, ours=True),
     Key("files", Flag(), "Also write the logs of runs to files.", True, ours=True),
+    Key("dir", Text(), "Directory of those files. A change needs a restart.", "", "the system's place for "
+        "state", ours=True),
     Key("maxBytes", Whole(minimum=0), "Bytes of all log files together; the oldest go first.", 268_435_456,
+        ours=True),
+    Key("segmentBytes", Whole(minimum=65_536), "Bytes of one file; then the next one is begun.", 4_194_304,
+        ours=True),
+    Key("maxRate", Whole(minimum=0), "Bytes a second that a model may log; what is above is left out and "
+        "counted. 0 does not limit.", 0, ours=True),
+    Key("causes", ListOf(LOG_CAUSE), "Further reasons why a model does not start, found in its log.", (),
         ours=True),
 ))  # fmt: skip
 
@@ -140,6 +171,10 @@ ROOT = Section((
     Key("captureBuffer", Whole(), "Megabytes for captured requests and answers; 0 captures nothing.", 5),
     Key("store", Nullable(Section((
         Key("path", Text(pattern=r"\S"), "The file; its directory must exist.", "", required=True),
+        Key("retentionDays", Whole(minimum=0), "Days after which entries are deleted; 0 keeps them.", 0,
+            ours=True),
+        Key("maxRows", Whole(minimum=0), "Entries to keep; the oldest are deleted. 0 does not limit.", 0,
+            ours=True),
     ))), "Keep the activity in a file. Without it, it is kept in memory."),
     Key("ui", Section((
         Key("activity", Section((
@@ -181,6 +216,13 @@ ROOT = Section((
         )), "When Hostler starts."),
     )), "What to do by itself."),
     Key("logs", LOGS, "Where logs are kept and how much of them.", ours=True),
+    Key("telemetry", Section((
+        Key("endpoint", Text(pattern="^([hH][tT][tT][pP][sS]?://.+)?$"), "URL that traces are sent to; none "
+            "are made when empty.", "", ours=True),
+        Key("headers", MapOf(Text(secret=True), "header", r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"), "Headers of "
+            "those requests; their values are never shown.", {}, ours=True),
+        Key("serviceName", _FILLED, "What Hostler is called in traces.", "hostler", ours=True),
+    )), "OpenTelemetry.", ours=True),
 ))  # fmt: skip
 
 

@@ -35,9 +35,10 @@ TIMEOUTS = _timeouts(0)
 PEER_TIMEOUTS = _timeouts(60)
 
 _FILTER_KEYS = (
-    Key("stripParams", Text(), "Parameters to remove, with commas between; never `model`.", ""),
+    Key("stripParams", OneOf((Text(), ListOf(Text()))), "Parameters to remove, with commas between; never "
+        "`model`. A list instead of a text is ours.", ""),
     Key("setParams", MapOf(Anything(), "parameter"), "Parameters to set, whatever the client sent; never "
-        "`model`. `a.b` addresses `b` in `a`.", {}),
+        "`model`. `a.b` addresses `b` in `a`; `a\\.b` is a name with a dot.", {}),
     Key("setParamsByID", MapOf(MapOf(Anything(), "parameter"), "id"), "Parameters to set when the model was "
         "asked for by this name; each name becomes an alias. Macros work in the names, too.", {}),
 )  # fmt: skip
@@ -74,6 +75,8 @@ _ANSWERS: dict[str, Any] = {
     "then": {"required": ["proxy"], "properties": {"proxy": {"not": {"type": "null"}}}},
 }
 
+_QUEUE = "must be >= 1: requests wait in the queue while the model is loaded, so without one it never is"
+
 MODEL = Section((
     Key("cmd", Text(), "The command that serves the model. No shell is involved; lines that start with `#` "
         "are dropped.", ""),
@@ -94,8 +97,9 @@ MODEL = Section((
         "/health"),
     Key("healthCheckTimeout", Nullable(Whole(floor=15)), "Seconds it may take until it is ready.", None,
         "the top-level value", ours=True),
-    Key("startupGrace", Whole(minimum=0), "Seconds before `healthCheckTimeout` begins to count.",
-        0, ours=True),
+    Key("startupGrace", Whole(minimum=0), "Seconds after the start before `healthCheckTimeout` begins to "
+        "count. Until both are over, a check that fails is repeated and nothing is said about it.", 0,
+        ours=True),
     Key("ttl", Whole(minimum=-1, below="invalid TTL value: must be >= -1"), "Seconds without requests after "
         "which it is unloaded; 0 never, -1 `globalTTL`.", -1),
     Key("unloadTimeout", Whole(minimum=0, below="invalid unloadTimeout value: must be >= 0"), "Seconds it "
@@ -105,7 +109,8 @@ MODEL = Section((
     Key("name", Text(), "Display name.", ""),
     Key("description", Text(), "Shown in the model list.", ""),
     Key("concurrencyLimit", Whole(), "Requests it serves at a time; 0 does not limit them.", 0),
-    Key("queueLimit", Whole(minimum=0), "Requests that may wait for it; more are refused.", 1000, ours=True),
+    Key("queueLimit", Whole(minimum=1, below=_QUEUE), "Requests that may wait for it, until it is loaded or "
+        "has a free place; more are refused.", 1000, ours=True),
     Key("filters", FILTERS, "Changes to request bodies."),
     Key("macros", Macros(), "Macros for this model; they replace top-level ones of the same name.", {}),
     Key("metadata", MapOf(Anything(), "name"), "Passed on in the model list under `meta.llamaswap`.", {}),
@@ -118,5 +123,7 @@ MODEL = Section((
     Key("logs", Section((
         Key("bufferBytes", Nullable(Whole(minimum=1024)), "Bytes of its log kept in memory.", None,
             "`logs.bufferBytes` of the top level", ours=True),
+        Key("maxRate", Nullable(Whole(minimum=0)), "Bytes a second it may log; 0 does not limit.", None,
+            "`logs.maxRate` of the top level", ours=True),
     )), "Its log.", ours=True),
 ), rules=(_RUNS, _ANSWERS))  # fmt: skip

@@ -18,6 +18,7 @@ from hostler.config.schema import (
     ModelLogs,
     Peer,
     Timeouts,
+    Tls,
 )
 from hostler.config.texts import url_problem
 from hostler.core import ModelId
@@ -75,7 +76,7 @@ class Builder:
             timeouts=self._timeouts(f),
             compat=Compat(ignore_websockets=comfyui or f["compat"]["ignoreWebsockets"]),
             capabilities=self._capabilities(f["capabilities"]),
-            logs=ModelLogs(buffer_bytes=f["logs"]["bufferBytes"]),
+            logs=ModelLogs(buffer_bytes=f["logs"]["bufferBytes"], max_rate=f["logs"]["maxRate"]),
         )
 
     def peer(self, peer_id: str, f: Fields) -> Peer:
@@ -95,7 +96,18 @@ class Builder:
             api_key=f["apiKey"],
             filters=filters(f["filters"]),
             timeouts=self._timeouts(f),
+            tls=self._tls(f),
         )
+
+    def _tls(self, f: Fields) -> Tls:
+        tls: Fields = f["tls"]
+        if tls["ca"] and not tls["verify"]:
+            hint = "remove it, or verify"
+            self._report.warn(tls.mark("ca"), tls.at("ca"), "not used, because verify is false", hint)
+        elif (tls["ca"] or not tls["verify"]) and f["proxy"].lower().startswith("http://"):
+            what = "not used, because proxy is not an https URL"
+            self._report.warn(f.mark("tls"), f.at("tls"), what, "write https:// in proxy, or remove it")
+        return Tls(verify=tls["verify"], ca=tls["ca"])
 
     def _command(self, f: Fields) -> tuple[str, str, tuple[str, ...]]:
         cmd: str = f["cmd"]
@@ -172,8 +184,9 @@ class Builder:
 
 def filters(f: Fields) -> Filters:
     """Filters, with `model` protected and the older spelling used where the newer one is empty."""
-    listed: str = f["stripParams"] or f.get("strip_params", "")
-    names = {name.strip() for name in listed.split(",")} - {"", "model"}
+    listed: str | tuple[str, ...] = f["stripParams"] or f.get("strip_params", "")
+    given = listed.split(",") if isinstance(listed, str) else listed
+    names = {name.strip() for name in given} - {"", "model"}
     by_id: dict[str, Any] = {k: _unprotected(v) for k, v in f["setParamsByID"].items()}
     if not names and not f["setParams"] and not by_id:
         return _NO_FILTERS

@@ -8,11 +8,10 @@ Every step goes on after a mistake where that makes sense, so all of them are to
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from hostler.config.compose import compose
 from hostler.config.decode import Decoder, Fields
@@ -25,16 +24,15 @@ from hostler.config.names import Names, Together, check_peers, collect_aliases, 
 from hostler.config.nodes import Map, Node, Scalar, Seq, child, is_null
 from hostler.config.problems import ConfigProblems, Mark, Problem, Report
 from hostler.config.routing import CheckMatrix, routing
-from hostler.config.schema import DEFAULT_IGNORE_PATHS, ApiKey, Config, Logs, Model, Peer, Performance
+from hostler.config.schema import ApiKey, Config, Model, Peer
 from hostler.config.secrets import Secrets
-from hostler.config.texts import compile_re2
+from hostler.config.settings import CheckStore, check_settings, settings
 from hostler.core import ModelId
 
-Platform = Literal["posix", "windows"]
-CheckStore = Callable[[str], str | None]
-"""Why a file cannot be the store; given by `load`, because it has to look."""
+TOKEN_LENGTH = 8
+"""In `Bearer 0123abcd` the first word is no secret, and the second is one wherever it stands."""
 
-MIN_SAMPLING = 5.0
+Platform = Literal["posix", "windows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,13 +163,19 @@ def _literal_secrets(root: Map) -> set[str]:
     peers = root.items.get("peers")
     if isinstance(peers, Map):
         nodes += [child(peer, "apiKey") for peer in peers.items.values()]
-    return {unseal(node.text) for node in nodes if isinstance(node, Scalar) and node.text.strip()}
+    found = {unseal(node.text) for node in nodes if isinstance(node, Scalar) and node.text.strip()}
+    headers = child(root, "telemetry", "headers")
+    for node in headers.items.values() if isinstance(headers, Map) else ():
+        if isinstance(node, Scalar) and node.text.strip():
+            value = unseal(node.text)
+            found |= {value, *(word for word in value.split() if len(word) >= TOKEN_LENGTH)}
+    return found
 
 
 def _build(expanded: Expanded, report: Report, windows: bool, hooks: Hooks) -> Config:
     _legacy_profiles(expanded.root, report)
     root = Decoder(report).section(ROOT, expanded.root, "", expanded.root.mark)
-    _global_checks(root, report, hooks)
+    check_settings(root, report, hooks.check_store)
     builder = Builder(root, expanded.ports, report, windows)
     models: dict[ModelId, Model] = {
         ModelId(k): builder.model(ModelId(k), f) for k, f in root["models"].items()
@@ -194,42 +198,8 @@ def _build(expanded: Expanded, report: Report, windows: bool, hooks: Hooks) -> C
         aliases=names.aliases,
         preload=preload(names, root, report),
         api_keys=_api_keys(root, names, report),
-        **_plain(root),
+        **settings(root),
     )
-
-
-def _plain(root: Fields) -> dict[str, Any]:
-    """What goes from the file into the configuration as it is."""
-    logs: Fields = root["logs"]
-    store: Fields | None = root["store"]
-    sampler: Fields = root["performance"]
-    return {
-        "health_check_timeout": root["healthCheckTimeout"],
-        "log_level": root["logLevel"],
-        "log_time_format": root["logTimeFormat"],
-        "log_to_stdout": root["logToStdout"],
-        "metrics_max_in_memory": root["metricsMaxInMemory"] if root["metricsMaxInMemory"] > 0 else 1000,
-        "capture_buffer": max(root["captureBuffer"], 0),
-        "store_path": store["path"].strip() if store is not None else None,
-        "session_headers": _headers(root["ui"]["activity"]["session_id"]),
-        "performance": Performance(sampler["disabled"], sampler["every"] or MIN_SAMPLING),
-        "start_port": root["startPort"],
-        "send_loading_state": root["sendLoadingState"],
-        "include_aliases_in_list": root["includeAliasesInList"],
-        "global_ttl": root["globalTTL"],
-        "unload_timeout": root["unloadTimeout"] or 10,
-        "max_body_mb": root["maxBodyMB"],
-        "ignore_paths": root["upstream"]["ignorePaths"] or DEFAULT_IGNORE_PATHS,
-        "logs": Logs(logs["bufferBytes"], logs["keepRuns"], logs["files"], logs["maxBytes"]),
-    }
-
-
-def _headers(names: Sequence[str]) -> tuple[str, ...]:
-    unique: dict[str, str] = {}
-    for name in names:
-        if name.strip():
-            unique.setdefault(name.strip().lower(), name.strip())
-    return tuple(unique.values())
 
 
 def _legacy_profiles(root: Map, report: Report) -> None:
@@ -247,32 +217,6 @@ def _legacy_profiles(root: Map, report: Report) -> None:
         copy.items = {k: v for k, v in block.items.items() if not isinstance(v, Seq)}
 
 
-def _global_checks(root: Fields, report: Report, hooks: Hooks) -> None:
-    every: Fields = root["performance"]
-    if every["every"] < MIN_SAMPLING and every["every"] != 0:
-        what = f"performance: every must be at least 5s, got {every['every']:g}s"
-        report.error(every.mark("every"), every.at("every"), what)
-    store: Fields | None = root["store"]
-    if store is not None:
-        mark, where = store.mark("path"), store.at("path")
-        path = store["path"].strip()
-        if not path:
-            report.error(
-                mark, where, "store.path must not be empty", "remove store to keep activity in memory"
-            )
-        elif hooks.check_store is not None and (problem := hooks.check_store(path)):
-            report.error(mark, where, problem)
-    upstream: Fields = root["upstream"]
-    for index, pattern in enumerate(upstream["ignorePaths"]):
-        try:
-            compile_re2(pattern)
-        except re.error as error:
-            where = f"{upstream.at('ignorePaths')}[{index}]"
-            report.error(upstream.mark("ignorePaths", index), where, f"invalid regular expression: {error}")
-    if root.given("logRequests"):
-        report.warn(root.mark("logRequests"), "logRequests", "has no effect", "remove it")
-
-
 def _api_keys(root: Fields, names: Names, report: Report) -> tuple[ApiKey, ...]:
     result: list[ApiKey] = []
     for index, item in enumerate(root["apiKeys"]):
@@ -286,9 +230,10 @@ def _api_keys(root: Fields, names: Names, report: Report) -> tuple[ApiKey, ...]:
             report.error(mark, where, "empty api key found in apiKeys", "remove the item, or set its value")
         elif " " in key.key:
             report.error(mark, where, "api key cannot contain spaces")
-        for model in key.models:
-            if names.target(model) is None and model not in root["selectors"]:
+        for number, model in enumerate(key.models):
+            if names.target(model) is None and model not in names.bare and model not in root["selectors"]:
                 what = f'references unknown model "{model}"'
-                report.warn(mark, f"{where}.models", what, names.hint(model, *root["selectors"]))
+                place = item.mark("models", number)
+                report.warn(place, f"{where}.models[{number}]", what, names.hint(model, *root["selectors"]))
         result.append(key)
     return tuple(result)

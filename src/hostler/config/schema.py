@@ -73,6 +73,7 @@ class ModelLogs:
     """Log settings of one model (ours); None takes the global value."""
 
     buffer_bytes: int | None = None
+    max_rate: int | None = None  # bytes a second; 0 does not limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,14 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
+class Tls:
+    """How a server elsewhere proves who it is (ours). `ca` is a file with certificates, "" the system's."""
+
+    verify: bool = True
+    ca: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Peer:
     """Another server whose models are offered here too."""
 
@@ -123,6 +132,7 @@ class Peer:
     api_key: str = field(default="", repr=False)
     filters: Filters = Filters()
     timeouts: Timeouts = Timeouts(response_header=60)
+    tls: Tls = Tls()
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,13 +211,41 @@ class ApiKey:
 
 
 @dataclass(frozen=True, slots=True)
+class LogCause:
+    """What a line at the end of a failed run's log means (ours).
+
+    `pattern` is a regular expression in Python's syntax, as `texts.compile_cause` takes it. `engines` are the
+    engines it is for, all when empty.
+    """
+
+    name: str
+    pattern: str
+    message: str
+    advice: str = ""
+    engines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Logs:
-    """Where log bytes are kept and how many (ours)."""
+    """Where log bytes are kept and how many (ours). `dir` is "" for the system's place for state."""
 
     buffer_bytes: int = 102_400
     keep_runs: int = 3
     files: bool = True
-    max_bytes: int = 268_435_456
+    dir: str = ""
+    max_bytes: int = 268_435_456  # 0 does not limit
+    segment_bytes: int = 4_194_304
+    max_rate: int = 0  # bytes a second of each model; 0 does not limit
+    causes: tuple[LogCause, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Telemetry:
+    """Where traces are sent (ours); nowhere when `endpoint` is empty. Values of `headers` are secrets."""
+
+    endpoint: str = ""
+    headers: Mapping[str, str] = field(default_factory=_empty, repr=False)
+    service_name: str = "hostler"
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +273,8 @@ class Config:
     metrics_max_in_memory: int = 1000
     capture_buffer: int = 5  # MB
     store_path: str | None = None
+    store_retention_days: int = 0  # ours; 0 keeps everything
+    store_max_rows: int = 0  # ours; 0 does not limit
     session_headers: tuple[str, ...] = DEFAULT_SESSION_HEADERS
     performance: Performance = Performance()
     start_port: int = 5800
@@ -247,6 +287,7 @@ class Config:
     ignore_paths: tuple[str, ...] = DEFAULT_IGNORE_PATHS
     preload: tuple[ModelId, ...] = ()
     logs: Logs = Logs()
+    telemetry: Telemetry = Telemetry()
     secrets: frozenset[str] = field(default=frozenset(), repr=False)  # values to mask wherever shown
 
     def resolve(self, name: str) -> ModelId | None:
@@ -262,6 +303,8 @@ _SPELLINGS = {
     "global_ttl": "globalTTL",
     "session_headers": "ui.activity.session_id",
     "store_path": "store.path",
+    "store_retention_days": "store.retentionDays",
+    "store_max_rows": "store.maxRows",
     "ignore_paths": "upstream.ignorePaths",
     "preload": "hooks.on_startup.preload",
 }

@@ -20,12 +20,15 @@ from hostler.config.schema import (
     ApiKey,
     Config,
     Filters,
+    Logs,
     Matrix,
     Model,
     Peer,
     Routing,
     Selector,
+    Telemetry,
     Timeouts,
+    Tls,
     key,
 )
 from hostler.config.secrets import MASK
@@ -45,7 +48,7 @@ _DEFAULT_MODEL = {
 def to_dict(config: Config, mask: bool = True) -> dict[str, Any]:
     """A configuration in the shape of a file."""
     result: dict[str, Any] = {
-        **_globals(config),
+        **_globals(config, mask),
         "apiKeys": [_api_key(api_key, mask) for api_key in config.api_keys],
         "models": {model.id: _model(model) for model in config.models.values()},
         "peers": {peer.id: _peer(peer, mask) for peer in config.peers.values()},
@@ -75,8 +78,7 @@ def dump_yaml(config: Config, mask: bool = True) -> str:
     return text
 
 
-def _globals(config: Config) -> dict[str, Any]:
-    logs = config.logs
+def _globals(config: Config, mask: bool) -> dict[str, Any]:
     result: dict[str, Any] = {
         "healthCheckTimeout": config.health_check_timeout,
         "logLevel": config.log_level,
@@ -96,16 +98,36 @@ def _globals(config: Config) -> dict[str, Any]:
         "unloadTimeout": config.unload_timeout,
         "maxBodyMB": config.max_body_mb,
         "upstream": {"ignorePaths": list(config.ignore_paths)},
-        "logs": {
-            "bufferBytes": logs.buffer_bytes,
-            "keepRuns": logs.keep_runs,
-            "files": logs.files,
-            "maxBytes": logs.max_bytes,
-        },
+        "logs": _logs(config.logs),
+        "telemetry": _telemetry(config.telemetry, mask),
     }
     if config.store_path is not None:
-        result["store"] = {"path": config.store_path}
+        result["store"] = {
+            "path": config.store_path,
+            "retentionDays": config.store_retention_days,
+            "maxRows": config.store_max_rows,
+        }
     return result
+
+
+def _logs(logs: Logs) -> dict[str, Any]:
+    result = {key(f.name): getattr(logs, f.name) for f in fields_of(logs)}
+    result["causes"] = [
+        {
+            "name": cause.name,
+            "pattern": cause.pattern,
+            "message": cause.message,
+            "advice": cause.advice,
+            "engines": list(cause.engines),
+        }
+        for cause in logs.causes
+    ]
+    return result
+
+
+def _telemetry(telemetry: Telemetry, mask: bool) -> dict[str, Any]:
+    headers = {name: MASK if mask else value for name, value in telemetry.headers.items()}
+    return {"endpoint": telemetry.endpoint, "headers": headers, "serviceName": telemetry.service_name}
 
 
 def _model(model: Model) -> dict[str, Any]:
@@ -131,7 +153,8 @@ def _model(model: Model) -> dict[str, Any]:
                     "context": capable.context,
                 }
             case "logs":
-                result["logs"] = {"bufferBytes": model.logs.buffer_bytes}
+                own = model.logs
+                result["logs"] = {"bufferBytes": own.buffer_bytes, "maxRate": own.max_rate}
             case _:
                 result[key(name)] = list(value) if isinstance(value, tuple) else _plain(value)
     return result
@@ -144,12 +167,15 @@ def _peer(peer: Peer, mask: bool) -> dict[str, Any]:
     if peer.filters != Filters():
         result["filters"] = _filters(peer.filters)
     result["timeouts"] = _timeouts(peer.timeouts)
+    if peer.tls != Tls():
+        result["tls"] = {"verify": peer.tls.verify, "ca": peer.tls.ca}
     return result
 
 
 def _filters(filters: Filters) -> dict[str, Any]:
+    names = filters.strip_params
     return {
-        "stripParams": ", ".join(filters.strip_params),
+        "stripParams": list(names) if any("," in name for name in names) else ", ".join(names),
         "setParams": _plain(filters.set_params),
         "setParamsByID": _plain(filters.set_params_by_id),
     }

@@ -77,6 +77,18 @@ def compile_re2(pattern: str) -> re.Pattern[str]:
             raise re.error(f"not supported: {error}") from None
 
 
+def compile_cause(pattern: str) -> re.Pattern[str]:
+    """The pattern of a user's cause of failure, in Python's syntax; `re.error` when it is none."""
+    if len(pattern) > _MAX_PATTERN:
+        raise re.error("the expression is too long")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        try:
+            return re.compile(pattern, re.IGNORECASE)
+        except (RecursionError, OverflowError) as error:
+            raise re.error(f"not supported: {error}") from None
+
+
 def _translate(pattern: str) -> str:
     """RE2's spelling in Python's, for what both can do."""
     out: list[str] = []
