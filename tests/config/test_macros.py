@@ -242,6 +242,82 @@ def test_environment(case: Case) -> None:
     ok("§3 before it", cmd("${b}", "a: 1, b: '${a}2'"), of_m("cmd"), "12 5800"),
     bad("§3 after it", cmd("${a}", "a: '${b}', b: 1"), "unknown macro '${b}'"),
     bad("§3 after it is explained", cmd("${a}", "a: '${b}', b: 1"), "declared later"),
+    bad("§3 a model's macros that are a list", cmd("x", rest="macros: [a]"), "macros must be a mapping"),
+    bad("§3 self in a model", cmd("x", rest="macros: {a: '${a}'}"), "contains self-reference"),
+    bad("§3 map value", "macros: {a: {b: 1}}\n" + M, "must be a scalar type"),
+    bad(
+        "§3 a model's list value",
+        cmd("x", rest="macros: {a: [1]}"),
+        "models.m.macros.a: macro 'a' must be a scalar type",
+    ),
+    ok("§3 no macros", "macros:\n" + M),
+    ok("§3 names", cmd("${A-b_9}", "A-b_9: v"), of_m("cmd"), "v 5800"),
+    ok("§3 case counts", cmd("${a}${A}", "a: 1, A: 2"), of_m("cmd"), "12 5800"),
+    ok("§3 long values", cmd("${a}", f"a: {'v' * 100_000}"), lambda c: len(model(c).cmd), 100_005),
+    ok("§3 empty value", cmd("x${a}y", "a: ''"), of_m("cmd"), "xy 5800"),
+    ok("§3 several in one text", cmd("${a}${b}${a}", "a: 1, b: 2"), of_m("cmd"), "121 5800"),
+    ok(
+        "§3 a chain of many",
+        cmd("${z}", "a: 1, b: '${a}2', c: '${b}3', z: '${c}4${a}'"),
+        of_m("cmd"),
+        "12341 5800",
+    ),
+    ok("§3 half a reference", cmd("${a", "a: x"), of_m("cmd"), "${a 5800"),
+    ok(
+        "§3 in lists and maps",
+        cmd(
+            "x",
+            "a: v",
+            "aliases: ['${a}1', '${a}2']\n    filters: {setParams: {p: [{q: '${a}'}]}, stripParams: '${a}'}",
+        ),
+        lambda c: (model(c).aliases, model(c).filters.set_params, model(c).filters.strip_params),
+        (("v1", "v2"), {"p": [{"q": "v"}]}, ("v",)),
+    ),
+    ok(
+        "§3 in routing, ui, profiles",
+        "macros: {w: m, n: 3, h: X-A}\n"
+        + M
+        + "routing: {router: {settings: {groups: {g: {members: ['${w}']}}}},"
+        " scheduler: {settings: {fifo: {priority: {m: '${n}'}}}}}\n"
+        "ui: {activity: {session_id: ['${h}']}}\nprofiles: {p: {pins: {a: '${w}'}}}\n",
+        lambda c: (
+            c.routing.groups["g"].members,
+            dict(c.routing.fifo.priority),
+            c.session_headers,
+            dict(c.profiles["p"].pins),
+        ),
+        (("m",), {"m": 3}, ("X-A",), {"a": "m"}),
+    ),
+    bad("§3 PORT outside", "logTimeFormat: ${PORT}\n" + M, "exists inside models only"),
+    bad("§3 PID outside", "logTimeFormat: ${PID}\n" + M, "exists in cmdStop only"),
+    bad(
+        "§3 what is left in capabilities",
+        cmd("x", rest="capabilities: {tools: '${t}'}"),
+        "models.m.capabilities.tools: unknown macro '${t}'",
+    ),
+    bad(
+        "§3 what is left in a peer",
+        "peers: {p: {proxy: 'http://${h}', models: [x]}}",
+        "peers.p.proxy: unknown macro '${h}'",
+    ),
+    *(
+        bad(
+            f"§3 what is left in {key}",
+            cmd("x", rest=f"{key}: 'a ${{zz}}'"),
+            f"models.m.{key}: unknown macro '${{zz}}'",
+        )
+        for key in ("cmdStop", "proxy", "checkEndpoint", "name", "description", "useModelName", "cwd")
+    ),
+    bad(
+        "§3 what is left in stripParams",
+        cmd("x", rest="filters: {stripParams: '${zz}'}"),
+        "models.m.filters.stripParams: unknown macro",
+    ),
+    bad(
+        "§3 what is left in env",
+        cmd("x", rest="env: [A=1, 'B=${zz}']"),
+        "models.m.env[1]: unknown macro '${zz}'",
+    ),
     ok("§3 unused macros are not looked at", cmd("x", "a: '${nothing}'")),
     ok("§3 MODEL_ID in a macro", cmd("${a}", "a: 'id=${MODEL_ID}'"), of_m("cmd"), "id=m 5800"),
     ok(
@@ -400,6 +476,51 @@ def test_macros(case: Case) -> None:
         "proxy",
     ),
     ok("§3.1 PID in cmdStop", cmd("x", "", "cmdStop: kill ${PID}"), of_m("cmd_stop"), "kill ${PID}"),
+    ok(
+        "§3.1 PID by way of a macro",
+        cmd("x", "stop: 'kill -INT ${PID}'", "cmdStop: ${stop}"),
+        of_m("cmd_stop"),
+        "kill -INT ${PID}",
+    ),
+    bad("§3.1 PID in env", cmd("x", rest="env: ['P=${PID}']"), "models.m.env[0]: unknown macro '${PID}'"),
+    bad("§3.1 PID in metadata", cmd("x", rest="metadata: {p: '${PID}'}"), "unknown macro '${PID}'"),
+    bad(
+        "§3.1 PORT in env without PORT in cmd",
+        "models: {m: {cmd: x, proxy: 'http://h', env: ['P=${PORT}']}}",
+        "models.m.env[0]: macro '${PORT}' should have been substituted",
+    ),
+    bad(
+        "§3.1 PORT in metadata without PORT in cmd",
+        "models: {m: {cmd: x, proxy: 'http://h', metadata: {p: '${PORT}'}}}",
+        "models.m.metadata.p: macro '${PORT}' should have been substituted",
+    ),
+    ok("§3.1 PORT in env with PORT in cmd", cmd("x", rest="env: ['P=${PORT}']"), of_m("env"), ("P=5800",)),
+    ok(
+        "§3.1 PORT in cmdStop",
+        cmd("x", rest="cmdStop: 'stop ${PORT} ${PID}'"),
+        of_m("cmd_stop"),
+        "stop 5800 ${PID}",
+    ),
+    ok("§3.1 PORT where a number is wanted", cmd("x", rest="ttl: ${PORT}"), of_m("ttl"), 5800),
+    ok(
+        "§3.1 PORT in filters",
+        cmd("x", rest="filters: {setParams: {p: '${PORT}'}}"),
+        of_m("filters.set_params"),
+        {"p": 5800},
+    ),
+    ok(
+        "§3.1 MODEL_ID everywhere",
+        cmd("${MODEL_ID}", rest="metadata: {a: ['${MODEL_ID}']}\n    aliases: ['${MODEL_ID}-x']"),
+        lambda c: (model(c).cmd, model(c).metadata, model(c).aliases),
+        ("m 5800", {"a": ["m"]}, ("m-x",)),
+    ),
+    ok(
+        "§3.1 MODEL_ID is text",
+        "models: {7: {cmd: 'x ${PORT}', name: '${MODEL_ID}'}}",
+        lambda c: model(c, "7").name,
+        "7",
+    ),
+    ok("§3.1 startPort", "startPort: 9000\n" + M, of_m("proxy"), "http://localhost:9000"),
     bad("§3.1 PID elsewhere", cmd("${PID}"), "unknown macro '${PID}'"),
     warned(
         "§3.1 a port beyond the last",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from hostler.config.schema import ApiKey, Capabilities, LogCause, Logs, Telemetry, Timeouts, Tls
 
 from .cases import Case, M, bad, get, model, of_m, ok, table, warned
@@ -273,6 +275,7 @@ def test_top_level(case: Case) -> None:
     bad("issue: empty cmd", "models: {m: {cmd: ''}}", "models.m.cmd: empty command", (1, 19)),
     bad("issue: cmd of comments", "models:\n  m:\n    cmd: |\n      # x\n", "empty command"),
     bad("issue: no cmd", "models:\n  m: {ttl: 5}\n", "models.m: there is neither cmd nor model", (2, 6)),
+    warned("issue: empty alias", m("aliases: [a, '']"), "models.m.aliases[1]: an empty alias"),
     bad("§5 model that is null", "models: {m: }", "neither cmd nor model"),
     bad("§5 model that is a word", "models: {m: x}", "models.m: expected a mapping"),
     ok(
@@ -555,6 +558,30 @@ def test_models(case: Case) -> None:
 )
 def test_peers(case: Case) -> None:
     case.check()
+
+
+@pytest.mark.parametrize(
+    ("text", "paths"),
+    [
+        ("models: {m: {}}", ["models.m"]),
+        ("models: {m: {ttl: 5, env: ['A=${PORT}']}}", ["models.m"]),
+        ("models: {m: {cmd: '', proxy: 'http://h:${PORT}'}}", ["models.m.cmd"]),
+        ("models: {m: {cmd: '# ${PORT}', metadata: {p: '${PORT}'}}}", ["models.m.cmd"]),
+        ("models: {m: {cmd: [x]}}", ["models.m.cmd"]),
+        ("models: {m: {model: [x]}}", ["models.m.model"]),
+        ("models: {m: {cmd: x}}", ["models.m.proxy"]),
+        ("peers: {p: {proxy: [x], models: y}}", ["peers.p.proxy", "peers.p.models"]),
+        (M + "selectors: {s: {strategy: [x], targets: m}}", ["selectors.s.strategy", "selectors.s.targets"]),
+        (M + "profiles: {p: {pins: [m]}}", ["profiles.p.pins"]),
+        (M + "matrix: {sets: [m]}", ["matrix.sets"]),
+        ("store: {path: [x]}", ["store.path"]),
+        ("apiKeys: [{key: [x]}]", ["apiKeys[0].key"]),
+        ("logs: {causes: [{name: [x], pattern: p, message: m}]}", ["logs.causes[0].name"]),
+    ],
+)
+def test_one_mistake_is_told_once(text: str, paths: list[str]) -> None:
+    """What follows from a mistake is not another one."""
+    assert [p.path for p in Case("", text).problems()] == paths
 
 
 def test_all_is_told_at_once() -> None:

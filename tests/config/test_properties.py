@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 from pathlib import Path
 from time import process_time
 from typing import Any
@@ -59,7 +60,7 @@ counts = st.integers(0, 10_000)
 filters = st.fixed_dictionaries(
     {},
     optional={
-        "stripParams": st.text("ab,. ", max_size=8),
+        "stripParams": st.text("ab,. ", max_size=8) | st.lists(st.text("ab,. \\", max_size=4), max_size=3),
         "setParams": st.dictionaries(st.text("abc.", min_size=1, max_size=4), anything, max_size=3),
     },
 )
@@ -74,7 +75,11 @@ models = st.fixed_dictionaries(
         "filters": filters,
         "unlisted": st.booleans(),
         "concurrencyLimit": counts,
-        "queueLimit": counts,
+        "queueLimit": st.integers(1, 10_000),
+        "startupGrace": counts,
+        "logs": st.fixed_dictionaries(
+            {}, optional={"maxRate": counts, "bufferBytes": st.integers(1024, 9999)}
+        ),
         "checkEndpoint": st.sampled_from(["none", "/", "", "/v1/x"]),
         "timeouts": st.fixed_dictionaries({}, optional={"connect": counts, "idleConn": counts}),
         "capabilities": st.fixed_dictionaries({}, optional={"in": st.just(["text"]), "context": counts}),
@@ -94,6 +99,51 @@ configurations = st.fixed_dictionaries(
         "apiKeys": st.lists(st.text("abc\\\"'#:", min_size=1, max_size=6), max_size=3),
         "performance": st.fixed_dictionaries({"every": st.sampled_from(["5s", "1m0.5s", "7777ms", "1h"])}),
         "maxBodyMB": st.integers(1, 999),
+        "logs": st.fixed_dictionaries(
+            {},
+            optional={
+                "files": st.booleans(),
+                "dir": st.text("/ab ~", max_size=5),
+                "segmentBytes": st.integers(65_536, 10**9),
+                "maxRate": counts,
+                "causes": st.lists(
+                    st.fixed_dictionaries(
+                        {
+                            "name": st.just("n"),
+                            "pattern": st.text("ab.\\'\"", min_size=1, max_size=5).map(re.escape),
+                            "message": st.text("ab:#'\"", min_size=1, max_size=5),
+                        },
+                        optional={"advice": st.text("ab{}", max_size=5), "engines": st.just(["x"])},
+                    ),
+                    max_size=2,
+                ),
+            },
+        ),
+        "store": st.fixed_dictionaries(
+            {"path": st.just("a.db")}, optional={"retentionDays": counts, "maxRows": counts}
+        ),
+        "telemetry": st.fixed_dictionaries(
+            {},
+            optional={
+                "endpoint": st.sampled_from(["", "http://h:4318/v1/traces"]),
+                "headers": st.dictionaries(st.text("ab-", min_size=1), st.text("ab\\'\"#: ")),
+                "serviceName": st.just("s"),
+            },
+        ),
+        "peers": st.fixed_dictionaries(
+            {},
+            optional={
+                "p q": st.fixed_dictionaries(
+                    {"proxy": st.just("https://h"), "models": st.just(["x1"])},
+                    optional={
+                        "tls": st.fixed_dictionaries({"ca": st.text("/a", max_size=3)}),
+                        "apiKey": st.text("ab", max_size=3),
+                        "filters": filters,
+                        "timeouts": st.fixed_dictionaries({}, optional={"connect": counts}),
+                    },
+                )
+            },
+        ),
     },
 )
 
@@ -251,6 +301,11 @@ KEYS = sorted(set(to_dict(read("").config)) | {"groups", "matrix", "macros", "st
                 "every",
                 "bufferBytes",
                 "ignorePaths",
+                "causes",
+                "headers",
+                "endpoint",
+                "maxRows",
+                "tls",
             ]
         ),
         values,

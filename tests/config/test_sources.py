@@ -118,6 +118,36 @@ def with_m(line: str) -> str:
         lambda c: list(c.models),
         ["123", "true"],
     ),
+    *(
+        ok(
+            f"weakness 2: the id {spelling} keeps its spelling",
+            f"models: {{{spelling}: {{cmd: 'x ${{PORT}} ${{MODEL_ID}}', aliases: [z]}}, o: {{cmd: '${{PORT}}'}}}}\n"
+            f"groups: {{g: {{members: [{spelling}]}}}}\nhooks: {{on_startup: {{preload: [{spelling}]}}}}\n"
+            f"selectors: {{s: {{strategy: pin, targets: [{spelling}]}}}}\n"
+            f"profiles: {{p: {{pins: {{a: {spelling}}}}}}}\n",
+            lambda c: (c.aliases["z"], c.models[c.aliases["z"]].cmd.split()[-1], c.preload),
+            (spelling, spelling, (spelling,)),
+        )
+        for spelling in ("123", "1.10", "0x10", "007", "true", "No", "1e3", "2024-05-01", "-1", ".5", "1_000")
+    ),
+    ok(
+        "weakness 2: an id that is null",
+        "models: {~: {cmd: 'x ${PORT}'}, null: {cmd: 'x ${PORT}'}}",
+        lambda c: list(c.models),
+        ["~", "null"],
+    ),
+    ok(
+        "weakness 2: other keys that are numbers",
+        with_m("metadata: {1: a, 2.50: {true: b}}\n    filters: {setParams: {5: 6}}"),
+        lambda c: (model(c).metadata, model(c).filters.set_params),
+        ({"1": "a", "2.50": {"true": "b"}}, {"5": 6}),
+    ),
+    ok(
+        "weakness 2: texts that look like numbers",
+        with_m("aliases: [1.10, 007, 1e3]\n    env: [1=2]\n    useModelName: 1.50\n    checkEndpoint: 1.0"),
+        lambda c: (model(c).aliases, model(c).env, model(c).use_model_name, model(c).check_endpoint),
+        (("1.10", "007", "1e3"), ("1=2",), "1.50", "1.0"),
+    ),
     ok(
         "§1 dates in metadata stay",
         with_m("metadata: {d: 2024-05-01, t: 2024-05-01T10:00:00Z}"),
@@ -185,6 +215,64 @@ def test_yaml(case: Case) -> None:
         ),
         'duplicate group "g"',
     ),
+    bad(
+        "§0.1 vars twice",
+        (M + "matrix: {vars: {a: m}, sets: {s: a}}", "matrix: {vars: {b: m}}"),
+        'matrix "vars"',
+    ),
+    bad(
+        "§0.1 evict_costs twice",
+        (M + "matrix: {evict_costs: {m: 1}, sets: {s: m}}", "matrix: {evict_costs: {m: 1}}"),
+        'duplicate matrix "evict_costs"',
+    ),
+    ok(
+        "§0.1 parts of a matrix in two files",
+        (M + "matrix: {sets: {s: a}}", "matrix: {vars: {a: m}}"),
+        lambda c: c.routing.matrix is not None and c.routing.matrix.vars,
+        {"a": "m"},
+    ),
+    bad(
+        "§0.1 newer matrix twice",
+        (
+            M + "routing: {router: {use: matrix, settings: {matrix: {sets: {s: m}}}}}",
+            "routing: {router: {settings: {matrix: {sets: {t: m}}}}}",
+        ),
+        'duplicate matrix "sets"',
+    ),
+    bad(
+        "§0.1 a matrix that is no mapping", (M + "matrix: {sets: {s: m}}", "matrix: x"), "expected a mapping"
+    ),
+    ok(
+        "§0.1 preload is joined",
+        (M + "hooks: {on_startup: {preload: [m]}}", "hooks: {on_startup: {preload: [m]}}"),
+        get("preload"),
+        ("m", "m"),
+    ),
+    ok(
+        "§0.1 three files",
+        ("startPort: 7000", M, "logLevel: warn"),
+        lambda c: (c.start_port, c.log_level),
+        (7000, "warn"),
+    ),
+    bad("§0.1 a list and a word", ("apiKeys: [a]", "apiKeys: a"), "incompatible YAML node kinds"),
+    bad(
+        "§0.1 a conflict below",
+        ("ui: {activity: {session_id: x}}", "ui: {activity: {session_id: y}}"),
+        'conflict at "ui.activity.session_id"',
+    ),
+    ok("§0.1 equal macros", ("macros: {a: x}", "macros: {a: x}\n" + M), get("start_port"), 5800),
+    ok(
+        "§0.1 macros of a later file are seen in an earlier one",
+        ("models: {m: {cmd: 'x ${b} ${PORT}'}}", "macros: {b: 7}"),
+        of_m("cmd"),
+        "x 7 5800",
+    ),
+    bad(
+        "§0.1 anchors of another file",
+        ("x-a: &a {ttl: 1}", "models: {m: {<<: *a, cmd: 'x ${PORT}'}}"),
+        "not defined above",
+    ),
+    ok("weakness 7: null yields", (M + "store: null", "store: {path: a.db}"), get("store_path"), "a.db"),
     bad("§0.1 models that are no mapping", (M, "models: [m]"), "expected a mapping"),
     ok(
         "§0.1 macros of both",

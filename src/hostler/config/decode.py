@@ -39,12 +39,14 @@ FREE = ("x-", "_", ".")
 class Fields(dict[str, Any]):
     """The values of a section by the names of their keys, defaults included, and where each one stands."""
 
-    __slots__ = ("node", "path")
+    __slots__ = ("failed", "node", "path")
 
     def __init__(self, values: Mapping[str, Any], node: Map | None, path: str, mark: Mark) -> None:
         super().__init__(values)
         self.node = node if node is not None else Map(mark)
         self.path = path
+        self.failed: frozenset[str] = frozenset()
+        """Keys whose value could not be read, which has been said; they have their defaults."""
 
     def given(self, key: str) -> bool:
         """Whether the file says something about the key."""
@@ -96,6 +98,8 @@ class Decoder:
                 value = self.value(known.kind, item, prefix + name)
                 if value is not _FAILED:
                     fields[name] = value
+                else:
+                    fields.failed |= {name}
         return fields
 
     def _fill(self, section: Section, fields: Fields) -> None:
@@ -203,7 +207,7 @@ class Decoder:
 
     def _list(self, kind: ListOf, node: Node, path: str) -> Any:
         if not isinstance(node, Seq):
-            hint = "write it as a list: [a, b]" if isinstance(node, Scalar) else ""
+            hint = "write it as a list: [a, b]" if isinstance(node, Scalar) else "begin each item with `- `"
             return self._wrong(node, path, "a list", hint)
         items: list[Any] = []
         for index, item in enumerate(node.items):

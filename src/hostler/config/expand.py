@@ -217,14 +217,14 @@ class _Models:
             )
             return
         cmd = draft.node.items.get("cmd")
-        if is_null(cmd) or (isinstance(cmd, Scalar) and cmd.text.strip() in {"", GAVE_UP}):
+        if is_null(cmd) or not isinstance(cmd, Scalar) or cmd.text.strip() in {"", GAVE_UP}:
             return  # "there is no cmd" is what has to be said, and is said elsewhere
         if key == "proxy":
             what = "proxy uses ${PORT} but cmd does not - ${PORT} is only available when used in cmd"
             if scalar.mark == draft.node.mark:
                 what = "there is no proxy, and cmd does not use ${PORT}: where does the model answer?"
             hint = "use ${PORT} in cmd, or set proxy to the address that cmd listens on"
-            if isinstance(cmd, Scalar) and seal(_PORT) in cmd.text:
+            if seal(_PORT) in cmd.text:
                 hint = "the ${PORT} in an environment variable's value is plain text; write it in cmd itself"
         else:
             what = "macro '${PORT}' should have been substituted, but cmd does not use it"

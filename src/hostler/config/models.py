@@ -81,13 +81,13 @@ class Builder:
 
     def peer(self, peer_id: str, f: Fields) -> Peer:
         """One peer."""
-        if not f["proxy"]:
+        if not f["proxy"] and "proxy" not in f.failed:
             self._report.error(
                 f.mark("proxy"), f.at("proxy"), "proxy is required", "the address of the other server"
             )
         elif problem := url_problem(f["proxy"]):
             self._report.error(f.mark("proxy"), f.at("proxy"), f"invalid peer proxy URL: {problem}")
-        if not f["models"]:
+        if not f["models"] and "models" not in f.failed:
             self._report.error(f.mark("models"), f.at("models"), "peer models can not be empty", "list them")
         return Peer(
             id=peer_id,
@@ -118,7 +118,7 @@ class Builder:
                     hint = f"remove either cmd or {key}"
                     self._report.warn(f.mark(key), f.at(key), "not used, because the model has a cmd", hint)
             return cmd, "", ()
-        if not f["model"]:
+        if not f["model"] and not f.failed & {"cmd", "model"}:
             what = "empty command" if f.given("cmd") else "there is neither cmd nor model"
             hint = "set cmd to the command that serves the model, or model to a GGUF file"
             self._report.error(f.mark("cmd"), f.at("cmd") if f.given("cmd") else f.path, what, hint)

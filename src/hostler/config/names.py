@@ -65,6 +65,8 @@ def collect_aliases(
         result[model_id] = list(model.aliases)
         for index, alias in enumerate(model.aliases):
             where = f"{f.at('aliases')}[{index}]"
+            if not alias.strip():
+                report.warn(f.mark("aliases", index), where, "an empty alias", "requests cannot name it")
             if alias in names.aliases:
                 what = f"duplicate alias {alias} found in model: {model_id}"
                 hint = f"model {names.aliases[alias]} has it already"
@@ -125,13 +127,13 @@ def selectors(
     for selector_id, f in root["selectors"].items():
         _selector_name(names, selector_id, f, report)
         strategy: str = f["strategy"]
-        if not strategy:
+        if not strategy and "strategy" not in f.failed:
             hint = f"one of {', '.join(STRATEGIES)}"
             report.error(f.mark("strategy"), f.at("strategy"), "strategy is required", hint)
-        elif strategy not in STRATEGIES:
+        elif strategy and strategy not in STRATEGIES:
             hint = report.did_you_mean(strategy, STRATEGIES) or f"one of {', '.join(STRATEGIES)}"
             report.error(f.mark("strategy"), f.at("strategy"), f'unknown strategy "{strategy}"', hint)
-        if not f["targets"]:
+        if not f["targets"] and "targets" not in f.failed:
             report.error(
                 f.mark("targets"), f.at("targets"), "targets must not be empty", "list at least one model"
             )
@@ -220,7 +222,7 @@ def profiles(names: Names, root: Fields, report: Report) -> dict[str, Profile]:
     for profile_id, f in root["profiles"].items():
         if not profile_id.strip():
             report.error(_place(f), f.path, "a profile needs a name")
-        if not f["pins"]:
+        if not f["pins"] and "pins" not in f.failed:
             report.error(f.mark("pins"), f.at("pins"), "pins must contain at least one entry")
         for pin, target in f["pins"].items():
             mark, where = f.mark("pins", pin), f"{f.at('pins')}.{pin}"

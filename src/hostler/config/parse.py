@@ -226,7 +226,7 @@ def _api_keys(root: Fields, names: Names, report: Report) -> tuple[ApiKey, ...]:
             if isinstance(item, str)
             else ApiKey(item["key"], item["name"], item["models"], item["scopes"])
         )
-        if not key.key:
+        if not key.key and not (isinstance(item, Fields) and "key" in item.failed):
             report.error(mark, where, "empty api key found in apiKeys", "remove the item, or set its value")
         elif " " in key.key:
             report.error(mark, where, "api key cannot contain spaces")

@@ -138,7 +138,7 @@ def _matrix(names: Names, f: Fields, check: CheckMatrix | None, report: Report) 
         else:
             costs[name] = cost
     sets: dict[str, str] = f["sets"]
-    if not sets:
+    if not sets and "sets" not in f.failed:
         report.error(f.mark("sets"), f.at("sets"), "matrix must define at least one set", "name: a & b")
     matrix = Matrix(vars=variables, evict_costs=costs, sets=sets)
     if sets and check is not None and len(variables) == len(f["vars"]):

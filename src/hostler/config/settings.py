@@ -87,11 +87,11 @@ def check_settings(root: Fields, report: Report, check_store: CheckStore | None)
     if store is not None:
         mark, where = store.mark("path"), store.at("path")
         path = store["path"].strip()
-        if not path:
+        if not path and "path" not in store.failed:
             report.error(
                 mark, where, "store.path must not be empty", "remove store to keep activity in memory"
             )
-        elif check_store is not None and (problem := check_store(path)):
+        elif path and check_store is not None and (problem := check_store(path)):
             report.error(mark, where, problem)
     _check_ignore_paths(root["upstream"], report)
     _check_causes(root["logs"], report)
@@ -114,7 +114,7 @@ def _check_causes(f: Fields, report: Report) -> None:
         if not isinstance(cause, Fields):
             continue
         for key in ("name", "pattern", "message"):
-            if not cause[key].strip():
+            if not cause[key].strip() and key not in cause.failed:
                 report.error(cause.mark(key), cause.at(key), f"{key} is required")
         try:
             compile_cause(cause["pattern"])
