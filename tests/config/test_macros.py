@@ -390,6 +390,31 @@ def test_environment(case: Case) -> None:
         cmd("x", "", "filters: {setParamsByID: {'${zz}': {}}}"),
         "unknown macro '${zz}'",
     ),
+    ok(
+        "weakness 9: a literal",
+        cmd("x", "a: 1", "name: !literal 'a ${a} ${PORT} ${env.NOPE} ${zz}'"),
+        of_m("name"),
+        "a ${a} ${PORT} ${env.NOPE} ${zz}",
+    ),
+    ok(
+        "weakness 9: a literal as a macro",
+        cmd("sh -c 'echo ${home} ${PORT}'", "home: !literal '${HOME:-x} ${HOME}'"),
+        of_m("cmd"),
+        "sh -c 'echo ${HOME:-x} ${HOME} 5800' 5800",
+    ),
+    ok("weakness 9: a literal is text", cmd("x", rest="name: !literal 007"), of_m("name"), "007"),
+    ok(
+        "weakness 9: literal keys",
+        cmd("x", rest="metadata: {!literal '${a}': !literal '${b}'}"),
+        of_m("metadata"),
+        {"${a}": "${b}"},
+    ),
+    bad("weakness 9: a literal is no number", cmd("x", rest="ttl: !literal 5"), "expected a whole number"),
+    bad(
+        "weakness 9: PORT in a literal does not count",
+        "models: {m: {cmd: !literal 'x ${PORT}'}}",
+        "cmd does not use ${PORT}",
+    ),
     ok("§3 in startPort", "macros: {p: 9000}\nstartPort: ${p}\n" + M, of_m("port"), 9000),
     ok(
         "§3 in hooks",

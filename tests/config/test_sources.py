@@ -121,7 +121,8 @@ def with_m(line: str) -> str:
     *(
         ok(
             f"weakness 2: the id {spelling} keeps its spelling",
-            f"models: {{{spelling}: {{cmd: 'x ${{PORT}} ${{MODEL_ID}}', aliases: [z]}}, o: {{cmd: '${{PORT}}'}}}}\n"
+            f"models: {{{spelling}: {{cmd: 'x ${{PORT}} ${{MODEL_ID}}', aliases: [z]}},"
+            " o: {cmd: '${PORT}'}}\n"
             f"groups: {{g: {{members: [{spelling}]}}}}\nhooks: {{on_startup: {{preload: [{spelling}]}}}}\n"
             f"selectors: {{s: {{strategy: pin, targets: [{spelling}]}}}}\n"
             f"profiles: {{p: {{pins: {{a: {spelling}}}}}}}\n",

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from yaml import events as ev
 
-from hostler.config.env import Environment, prepare, readable
+from hostler.config.env import Environment, prepare, readable, seal, seal_sealer
 from hostler.config.nodes import Map, Node, Scalar, Seq, height_of, join, size_of
 from hostler.config.problems import Mark, Report
 from hostler.config.scalars import resolve_tagged
@@ -25,6 +25,9 @@ MAX_ALIASED = 400_000
 """Nodes that aliases may add; the point from which yaml.v3 begins to refuse, too."""
 MAX_CHARS = 32 * 1024 * 1024
 """Ten thousand models with long commands are a tenth of this."""
+
+LITERAL_TAG = "!literal"
+"""Of our own: in front of a text in which `${...}` means nothing."""
 
 _STR_TAGS = frozenset({"!", "tag:yaml.org,2002:str"})
 _MERGE_TAG = "tag:yaml.org,2002:merge"
@@ -170,6 +173,9 @@ class _Composer:
     def scalar(self, event: Any) -> Scalar:
         mark = self.mark(event)
         text, substituted = event.value, False
+        if event.tag == LITERAL_TAG:
+            return Scalar(mark, seal(readable(text)))
+        text = seal_sealer(text)
         if "\ue000" in text:
             text, substituted = self.env.substitute(text, mark, self.where())
         if event.tag is None:

@@ -35,9 +35,12 @@ def readable(text: str) -> str:
 
 def seal(value: str) -> str:
     """A value in which nothing is a reference."""
-    if "${" not in value and _SEALER not in value:
-        return value
-    return value.replace(_SEALER, _SEALED_SEALER).replace("${", _SEAL)
+    return seal_sealer(value).replace("${", _SEAL)
+
+
+def seal_sealer(text: str) -> str:
+    """A text of the file in which references stay, and nothing looks like a seal."""
+    return text.replace(_SEALER, _SEALED_SEALER)
 
 
 def unseal(text: str) -> str:

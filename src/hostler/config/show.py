@@ -6,6 +6,7 @@ The result has the shape of a configuration file and can be read again: that giv
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import MISSING
 from dataclasses import fields as fields_of
@@ -14,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from hostler.config.compose import LITERAL_TAG
 from hostler.config.keys import walk
 from hostler.config.scalars import bool_word, resolve
 from hostler.config.schema import (
@@ -33,6 +35,9 @@ from hostler.config.schema import (
 )
 from hostler.config.secrets import MASK
 from hostler.config.secrets import mask as hide
+
+_REFERENCE = re.compile(r"\$\{([a-zA-Z0-9_.-]+)\}")
+"""What a reader would take for a macro or a variable. All of those were replaced; what is left is text."""
 
 _KEYS = frozenset(one.name for _, section in walk() for one in section.keys)
 """Names that say nothing about anybody's secrets, even where a short one is part of them."""
@@ -67,8 +72,12 @@ def to_dict(config: Config, mask: bool = True) -> dict[str, Any]:
 
 def dump_yaml(config: Config, mask: bool = True) -> str:
     """The same as YAML."""
+    document = to_dict(config, mask)
+    for model in document["models"].values():
+        if "cmdStop" in model:
+            model["cmdStop"] = _StopCommand(model["cmdStop"])
     text: str = yaml.dump(
-        to_dict(config, mask),
+        document,
         Dumper=_Dumper,
         sort_keys=False,
         allow_unicode=True,
@@ -278,8 +287,17 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+class _StopCommand(str):
+    """The one text in which `${PID}` stands for something."""
+
+    __slots__ = ()
+
+
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     style: str | None = None
+    known = {"PID"} if isinstance(text, _StopCommand) else set()
+    if "${" in text and set(_REFERENCE.findall(text)) - known:
+        return dumper.represent_scalar(LITERAL_TAG, str(text), style='"')
     if not isinstance(resolve(text), str) or bool_word(text) is not None:
         style = '"'
     elif "\n" in text and _fits_block(text):
