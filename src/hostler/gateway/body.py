@@ -8,7 +8,6 @@ rule of Apache's mod_reqtimeout (`body=20,MinRate=500`): 20 s, and a second more
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qs
@@ -18,16 +17,12 @@ import msgspec
 from hostler.errors import Busy, ClientError, RequestTimeout, TooLarge
 from hostler.gateway.edge import ClientGone
 from hostler.gateway.headers import Headers
+from hostler.gateway.multipart import Form
 
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 
 BODY_SECONDS = 20.0
 BODY_MIN_RATE = 500.0
-
-# A part of a form has two or three headers of some fifty bytes.
-PART_HEAD_BYTES = 4096
-BOUNDARY = re.compile(rb'boundary=(?:"([^"]{1,200})"|([^\s";,]{1,200}))', re.IGNORECASE)
-FIELD = re.compile(rb'^content-disposition:[^\r\n]*?[;\s]name="?([^";\r\n]*)', re.IGNORECASE | re.MULTILINE)
 
 
 class BodyBudget:
@@ -174,23 +169,7 @@ def peek_form(body: bytes, query: bytes) -> tuple[str, bool]:
 def peek_multipart(body: bytes, content_type: bytes) -> tuple[str, bool]:
     """`(model, stream)` of a multipart form; the parts themselves, files mostly, are not looked into.
 
-    Raises ClientError when the form has no boundary.
+    Raises ClientError when it is not one.
     """
-    declared = BOUNDARY.search(content_type)
-    if declared is None:
-        raise ClientError("the multipart form does not declare its boundary")
-    delimiter = b"--" + (declared[1] or declared[2])
-    fields: dict[bytes, str] = {}
-    start = body.find(delimiter)
-    while start >= 0:
-        start += len(delimiter)
-        end = body.find(delimiter, start)
-        if end < 0:
-            break
-        blank = body.find(b"\r\n\r\n", start, min(end, start + PART_HEAD_BYTES))
-        name = FIELD.search(body[start:blank]) if blank >= 0 else None
-        if name is not None and name[1] in (b"model", b"stream"):
-            value = body[blank + 4 : min(end, blank + PART_HEAD_BYTES)]
-            fields.setdefault(name[1], value.removesuffix(b"\r\n").decode("utf-8", "replace"))
-        start = end
-    return fields.get(b"model", ""), fields.get(b"stream") == "true"
+    form = Form(body, content_type)
+    return form.first(b"model") or "", form.first(b"stream") == "true"

@@ -118,7 +118,9 @@ class Form:
     def _add(self, start: int, head: int, end: int) -> None:
         blank = self.body.find(b"\r\n\r\n", head - 2, min(end, head + PART_HEAD_BYTES) + 4)
         if blank < 0:
-            raise ClientError("a part of the multipart form has no end of its headers")
+            # Headers without an end, or of a length nobody sends: whatever it is, it is no field of ours.
+            self.parts.append(Part(b"", True, start, end, end))
+            return
         found = DISPOSITION.search(self.body[head:blank])
         parameters: dict[bytes, bytes] = {}
         if found is not None:
