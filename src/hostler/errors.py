@@ -10,7 +10,8 @@
     │   ├── Conflict           409
     │   ├── TooLarge           413
     │   ├── QueueFull          429  try again later
-    │   └── HeadTooLarge       431
+    │   ├── HeadTooLarge       431
+    │   └── RequestCancelled   499  somebody ended the request by the API
     ├── ConfigError            500  the configuration is wrong; found at load where possible
     │   └── ConfigRejected     422  a new configuration cannot be used; the old one stays
     ├── ModelError             502  the engine is at fault
@@ -143,6 +144,13 @@ class HeadTooLarge(ClientError):
 
     status = 431
     code = "invalid_request"
+
+
+class RequestCancelled(ClientError):
+    """An operator, or the client itself, cancelled the request by its number; nginx's status for that."""
+
+    status = 499
+    code = "request_cancelled"
 
 
 class ConfigError(HostlerError):

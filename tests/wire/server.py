@@ -209,7 +209,7 @@ async def running(configuration: Config, *, plain: bool = False) -> AsyncIterato
             connection.transport.abort()
         await until(lambda: not server.server_state.tasks, "every request to end")
     assert "| 0 leases, 0 waiting" in front.fleet
-    assert hostler.gateway._budget.held == 0
+    assert hostler.gateway.budget.held == 0
     await until(lambda: aio.alive() == tasks, "every task to end")
 
 

@@ -101,7 +101,7 @@ async def test_a_body_at_the_limit_is_accepted() -> None:
 
         assert (await client.ask("POST", CHAT, body)).status == 200
         assert (await client.ask("POST", CHAT, body + b" ")).status == 413
-        assert front.hostler.gateway._budget.held == 0
+        assert front.hostler.gateway.budget.held == 0
 
 
 async def test_leave_to_send_is_given() -> None:
@@ -130,16 +130,16 @@ async def test_a_body_that_nobody_asked_for_is_not_taken_for_a_request(path: byt
 async def test_more_bodies_than_memory_are_refused_for_now() -> None:
     """The sum of all bodies is bounded; who comes too late is asked to come again."""
     async with served() as (front, client):
-        front.hostler.gateway._budget.total = 100_000
+        front.hostler.gateway.budget.total = 100_000
         await client.send(POST + b"content-length: 90000\r\n\r\n" + b"x" * 80_000)
-        await until(lambda: front.hostler.gateway._budget.held > 70_000, "the first body to arrive")
+        await until(lambda: front.hostler.gateway.budget.held > 70_000, "the first body to arrive")
 
         answer = await front.ask("POST", CHAT, b"x" * 50_000)
 
         assert answer.status == 503
         assert answer.get("retry-after") == "1"
         client.leave()
-        await until(lambda: front.hostler.gateway._budget.held == 0, "the bytes to be given back")
+        await until(lambda: front.hostler.gateway.budget.held == 0, "the bytes to be given back")
 
 
 # -- slow clients ------------------------------------------------------------------------------------------

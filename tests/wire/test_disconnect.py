@@ -66,7 +66,7 @@ async def test_who_leaves_during_the_upload_leaves_nothing(plain: bool) -> None:
     async with running(config(stub("a")), plain=plain) as front:
         client = await front.connect()
         await client.send(b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n{")
-        budget = front.hostler.gateway._budget
+        budget = front.hostler.gateway.budget
         await client.send(b"x" * 300_000)
         await until(lambda: budget.held >= 100_000, "the upload to arrive")
 
@@ -97,7 +97,7 @@ async def test_a_body_is_not_kept_while_its_answer_comes() -> None:
         body = question("a", stream=True, tokens=100_000, chunk_delay=0.005) | {"filler": "x" * 100_000}
         await client.ask_stream(body)
 
-        assert front.hostler.gateway._budget.held == 0
+        assert front.hostler.gateway.budget.held == 0
 
 
 async def test_half_a_close_is_leaving() -> None:

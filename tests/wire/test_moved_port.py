@@ -33,9 +33,9 @@ async def test_a_taken_port_is_passed_over(hostler_tiny_gguf: Path) -> None:
             answer = await client.ask("GET", "/upstream/tiny/health")
 
             (row,) = (await client.ask("GET", "/running")).json()["running"]
-            warm = repr(hostler.gateway._pools._pools)
+            warm = repr(hostler.gateway.pools._pools)
             await hostler.fleet.unload(NAME)
-            cold = repr(hostler.gateway._pools._pools)
+            cold = repr(hostler.gateway.pools._pools)
 
     assert answer.status == 200
     assert row["port"] != port

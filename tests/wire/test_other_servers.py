@@ -137,7 +137,7 @@ async def test_what_is_not_http_is_declined() -> None:
         lifespan.scope = {"type": "lifespan"}
         await lifespan.run(hostler)
 
-        assert websocket.sent == [{"type": "websocket.close"}]
+        assert [message["type"] for message in websocket.sent] == ["websocket.close"]
         assert lifespan.sent == []
 
 

@@ -253,7 +253,7 @@ async def test_a_mistake_of_ours_is_told_as_such(monkeypatch: pytest.MonkeyPatch
     """In the usual shape, without its inner life; that is in the log."""
     async with running(config(stub("a"))) as front:
         monkeypatch.setattr(front.hostler.fleet, "status", lambda: 1 / 0)
-        monkeypatch.setattr(front.hostler.fleet, "lease", lambda model: 1 / 0)
+        monkeypatch.setattr(front.hostler.fleet, "lease", lambda model, **_: 1 / 0)
         for answer in (await front.get("/running"), await front.chat("a")):
             assert answer.status == 500
             assert answer.error["code"] == "internal_error"

@@ -113,12 +113,18 @@ class Fleet:
 
     @asynccontextmanager
     async def lease(
-        self, model: ModelId, *, reason: StartReason = StartReason.REQUEST, force: bool = False
+        self,
+        model: ModelId,
+        *,
+        reason: StartReason = StartReason.REQUEST,
+        force: bool = False,
+        on_wait: Callable[[int], None] | None = None,
     ) -> AsyncIterator[Lease]:
         """Wait until `model` is ready for this request, and hold it until the block ends.
 
-        Raises NotFound, QueueFull, StartFailed, BackedOff, Unloaded or ShuttingDown. Cancelling at any
-        moment is safe: leaving is the only clean-up.
+        `on_wait` gets the request's ticket if it has to wait at all. Cancelling at any moment is safe:
+        leaving is the only clean-up. Raises NotFound, QueueFull, StartFailed, BackedOff, Unloaded or
+        ShuttingDown.
         """
         slot = self._slots.get(model)
         if slot is None:
@@ -137,6 +143,8 @@ class Fleet:
         cold = slot.state is not State.READY
         self._dispatch(Arrived(ticket, model, arrived, self._priority.get(model, 0), force))
         try:
+            if on_wait is not None and not granted.done():
+                on_wait(ticket)
             await granted
             waited = self._clock.monotonic() - arrived
             run = slot.run
@@ -145,7 +153,8 @@ class Fleet:
                 raise UpstreamFailed(
                     f"{model}: its process ended: {slot.last_exit}", details={"model": model}
                 )
-            yield Lease(model, run.number, run.spec.proxy, waited, cold)
+            loading = run.loaded_since(arrived) if cold else 0.0
+            yield Lease(model, run.number, run.spec.proxy, waited, cold, loading)
         finally:
             self._waiting.pop(ticket, None)
             if granted.done() and not granted.cancelled() and granted.exception() is None:
@@ -262,9 +271,21 @@ class Fleet:
             for model, slot in sorted(self._slots.items())
         ]
 
+    def requests(self, model: ModelId) -> int:
+        """How many requests use `model` or wait for it; for display and for choosing among models."""
+        return self._slots[model].active + self._scheduler.waiting(model)
+
+    def position(self, ticket: int) -> int | None:
+        """The place of a waiting ticket among all that wait, from 1; None when it does not wait."""
+        return self._scheduler.position(ticket)
+
     def state(self, model: ModelId) -> State:
         """The state of one model's process; for display only, never to decide on."""
         return self._slots[model].state
+
+    def is_ready(self, model: ModelId) -> bool:
+        """Whether `model` could serve a request without being loaded."""
+        return self._slots[model].state is State.READY
 
     def slot(self, model: ModelId) -> Slot:
         """The fleet's record of `model`; not to be changed by others."""

@@ -11,8 +11,8 @@ from hostler.core import ModelId
 class Lease:
     """What a request holds while it may use a model.
 
-    `base_url` is where the engine listens; `waited` is how many seconds the request stood in line, `cold`
-    whether the model was not ready when it came.
+    `base_url` is where the engine listens. `waited` is how many seconds the request stood in line; `loading`
+    how many of them the engine took to become ready. `cold` says that the model was not ready when it came.
     """
 
     model: ModelId
@@ -20,3 +20,4 @@ class Lease:
     base_url: str
     waited: float
     cold: bool
+    loading: float = 0.0

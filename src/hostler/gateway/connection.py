@@ -84,6 +84,9 @@ class Connection(asyncio.Protocol):
         self._head_bytes = 0
         self._got_bytes = False
         self._is_head_request = False
+        self._may_switch = False
+        self._switched: ResponseHead | None = None
+        self._early = b""  # what came behind a 101, in the same read
         self._until_close = False
         self._complete = False
         self._reusable = True
@@ -101,8 +104,11 @@ class Connection(asyncio.Protocol):
 
     # -- requests ---------------------------------------------------------------------------------------
 
-    def send(self, head: bytes, body: bytes, sink: Sink, *, method: str) -> None:
-        """Write a request and let `sink` have the answer; the connection must be idle."""
+    def send(self, head: bytes, body: bytes, sink: Sink, *, method: str, upgrade: bool = False) -> None:
+        """Write a request and let `sink` have the answer; the connection must be idle.
+
+        With `upgrade` a 101 is an answer too; after it, reading is paused until `detach` is called.
+        """
         assert self._sink is None
         assert self.transport is not None
         self.used += 1
@@ -111,6 +117,7 @@ class Connection(asyncio.Protocol):
         self._head_bytes = 0
         self._got_bytes = self._until_close = self._complete = False
         self._is_head_request = method == "HEAD"
+        self._may_switch = upgrade
         if len(body) > 65_536:
             self.transport.write(head)
             self.transport.write(body)
@@ -126,6 +133,22 @@ class Connection(asyncio.Protocol):
         """Read on."""
         if self.transport is not None and not self.transport.is_closing():
             self.transport.resume_reading()
+
+    def detach(self, protocol: asyncio.Protocol) -> tuple[asyncio.Transport, bytes]:
+        """Give the connection to `protocol`, after a 101; also returns what has come behind that already.
+
+        Reading stays paused. Raises UpstreamFailed when the connection is gone.
+        """
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            raise UpstreamFailed(f"the engine at {self.origin} closed the connection it had switched")
+        self._sink = self.transport = None
+        if self._pool is not None:
+            self._pool.forget(self)
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+        early, self._early = self._early, b""
+        return transport, early
 
     def abandon(self) -> None:
         """Give up on the answer: the engine sees the connection go, which is how it learns to stop."""
@@ -153,8 +176,8 @@ class Connection(asyncio.Protocol):
                 return
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._fail("it switched protocols without being asked")
+        except httptools.HttpParserUpgrade as stopped:
+            self._switch(data[stopped.args[0] :])
             return
         except httptools.HttpParserError as error:
             self._flush()
@@ -198,7 +221,9 @@ class Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
         if status < 200:
-            return  # the parser stops by itself after a 101, which nobody asked for
+            if status == 101 and self._may_switch:
+                self._switched = ResponseHead(status, self._pending_headers)
+            return  # the parser stops by itself after a 101
         head = ResponseHead(status, self._pending_headers)
         chunked = False
         for name, value in head.headers:
@@ -232,6 +257,16 @@ class Connection(asyncio.Protocol):
             self._complete = True
 
     # -- inner ------------------------------------------------------------------------------------------
+
+    def _switch(self, early: bytes) -> None:
+        head, sink = self._switched, self._sink
+        if head is None or sink is None or self._head is not None:
+            self._fail("it switched protocols without being asked")
+            return
+        self._reusable = False
+        self._early = early
+        self.pause()
+        sink.on_head(head)
 
     def _flush(self) -> None:
         pieces = self._pieces

@@ -21,6 +21,9 @@ Send = Callable[[Message], Awaitable[None]]
 
 EXTENSION = "hostler.edge"
 
+# In the scope, once an answer went to the client by another way than `send`: its (status, bytes).
+PAST_SEND = "hostler.past_send"
+
 
 class Edge(Protocol):
     """One request's connection, as the server sees it."""

@@ -23,8 +23,14 @@ HOP_BY_HOP = frozenset(
     )
 )
 # Framing is ours on both sides; `expect` was answered at the edge.
-REQUEST_DROPPED = HOP_BY_HOP | {b"content-length", b"expect", b"x-forwarded-for"}
+REQUEST_DROPPED = HOP_BY_HOP | {b"content-length", b"expect", b"x-forwarded-for", b"x-request-id"}
 CREDENTIALS = frozenset((b"authorization", b"x-api-key"))
+# What tells a peer where a request came from is none of its business.
+PEER_DROPPED = (
+    HOP_BY_HOP
+    | {b"content-length", b"expect", b"x-request-id", b"host", b"forwarded", b"x-real-ip"}
+    | {b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-forwarded-port"}
+)
 
 
 def connection_tokens(headers: Iterable[tuple[bytes, bytes]]) -> frozenset[bytes]:
@@ -37,12 +43,18 @@ def connection_tokens(headers: Iterable[tuple[bytes, bytes]]) -> frozenset[bytes
 
 
 def request_headers(
-    headers: Headers, *, client: str | None, length: int | None, drop_credentials: bool = False
+    headers: Headers,
+    *,
+    client: str | None,
+    length: int | None,
+    drop_credentials: bool = False,
+    request_id: bytes = b"",
 ) -> Headers:
     """The headers an engine gets.
 
     `length` is the size of the body in bytes, None for a request without one. `client` is the peer address
     that is added to `X-Forwarded-For`. `drop_credentials` removes the key the client showed to *us*.
+    `request_id` is what the request is called in the log.
     """
     named = connection_tokens(headers)
     forwarded: list[bytes] = []
@@ -59,19 +71,46 @@ def request_headers(
         forwarded.append(client.encode("ascii", "replace"))
     if forwarded:
         result.append((b"x-forwarded-for", b", ".join(forwarded)))
-    if length is not None:
-        result.append((b"content-length", str(length).encode()))
+    _finish(result, length, request_id)
     return result
 
 
-def response_headers(headers: Headers) -> Headers:
-    """The headers a client gets: all but the hop-by-hop ones; event streams ask proxies not to buffer."""
+def peer_headers(
+    headers: Headers, *, length: int | None, key: str, drop_credentials: bool, request_id: bytes = b""
+) -> Headers:
+    """The headers a peer gets; `key` is ours to show there, "" for none. `Host` is left to the caller."""
+    named = connection_tokens(headers)
+    drop_credentials = drop_credentials or bool(key)
+    result = [
+        (name, value)
+        for name, value in headers
+        if not (name in PEER_DROPPED or name in named or (drop_credentials and name in CREDENTIALS))
+    ]
+    if key:
+        secret = key.encode("utf-8", "replace")
+        result += [(b"authorization", b"Bearer " + secret), (b"x-api-key", secret)]
+    _finish(result, length, request_id)
+    return result
+
+
+def _finish(result: Headers, length: int | None, request_id: bytes) -> None:
+    if request_id:
+        result.append((b"x-request-id", request_id))
+    if length is not None:
+        result.append((b"content-length", str(length).encode()))
+
+
+def response_headers(headers: Headers, request_id: bytes = b"") -> Headers:
+    """The headers a client gets: all but the hop-by-hop ones; event streams ask proxies not to buffer.
+
+    With a `request_id` the engine's own is replaced by it.
+    """
     named = connection_tokens(headers)
     result: Headers = []
     is_event_stream = has_hint = False
     for name, value in headers:
         lower = name.lower()
-        if lower in HOP_BY_HOP or lower in named:
+        if lower in HOP_BY_HOP or lower in named or (request_id and lower == b"x-request-id"):
             continue
         if lower == b"content-type" and b"text/event-stream" in value.lower():
             is_event_stream = True
@@ -80,4 +119,6 @@ def response_headers(headers: Headers) -> Headers:
         result.append((name, value))
     if is_event_stream and not has_hint:
         result.append((b"x-accel-buffering", b"no"))
+    if request_id:
+        result.append((b"x-request-id", request_id))
     return result

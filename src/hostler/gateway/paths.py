@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, unquote_to_bytes
-
-from hostler.core import ModelId
 
 POST_ROUTES = frozenset(
     (
@@ -44,6 +42,9 @@ POST_ROUTES = frozenset(
 GET_ROUTES = frozenset(("/v1/audio/voices", "/sdapi/v1/loras", "/props"))
 
 UPSTREAM = b"/upstream/"
+COMFYUI = b"/comfyui/"
+# Slashes in the longest name that anybody gives a model, and more.
+MAX_SEGMENTS = 32
 
 
 def own_path(scope: Mapping[str, Any]) -> str:
@@ -71,25 +72,28 @@ def engine_path(raw_path: bytes) -> bytes:
     return raw_path
 
 
+def is_model_route(path: str, method: str) -> bool:
+    """Whether a request for `path` names its model in the body or the query."""
+    return (method == "POST" and path in POST_ROUTES) or (method in ("GET", "HEAD") and path in GET_ROUTES)
+
+
 @dataclass(frozen=True, slots=True)
 class UpstreamPath:
-    """`/upstream/{model}{rest}`: `rest` keeps its escaping and is b"" when not even a slash followed."""
+    """`/upstream/{name}{rest}`: `rest` keeps its escaping and is b"" when not even a slash followed."""
 
-    model: ModelId
+    name: str
     rest: bytes
 
 
-def split_upstream(raw_path: bytes, resolve: Callable[[str], ModelId | None]) -> UpstreamPath | None:
-    """Take `raw_path` (which starts with `/upstream/`) apart; None when no prefix of it is a model.
+def split_upstream(raw_path: bytes, known: Container[str]) -> UpstreamPath | None:
+    """Take `raw_path` (which starts with `/upstream/`) apart; None when no prefix of it is a known name.
 
-    The longest run of segments that names a model wins, so ids may contain slashes, escaped or not.
+    The longest run of segments that is a name wins, so names may contain slashes, escaped or not.
     """
     segments = raw_path[len(UPSTREAM) :].split(b"/")
-    found: UpstreamPath | None = None
-    for count in range(1, min(len(segments), 32) + 1):
+    for count in range(min(len(segments), MAX_SEGMENTS), 0, -1):
         name = unquote_to_bytes(b"/".join(segments[:count])).decode("utf-8", "replace")
-        model = resolve(name) if name else None
-        if model is not None:
+        if name and name in known:
             rest = segments[count:]
-            found = UpstreamPath(model, b"/" + b"/".join(rest) if rest else b"")
-    return found
+            return UpstreamPath(name, b"/" + b"/".join(rest) if rest else b"")
+    return None

@@ -123,7 +123,7 @@ async def exchange(
     if connection is not None:
         sent = loop.time()
         try:
-            return await _send(connection, method, head, body, response_timeout)
+            return await send_request(connection, method, head, body, response_timeout)
         except ConnectionLost as lost:
             if loop.time() - sent > STALE_SECONDS:
                 raise
@@ -134,16 +134,26 @@ async def exchange(
                 raise lost from None
     else:
         connection = await pool.connect()
-    return await _send(connection, method, head, body, response_timeout)
+    return await send_request(connection, method, head, body, response_timeout)
 
 
-async def _send(
-    connection: Connection, method: str, head: bytes, body: bytes, response_timeout: float
+async def send_request(
+    connection: Connection,
+    method: str,
+    head: bytes,
+    body: bytes,
+    response_timeout: float,
+    *,
+    upgrade: bool = False,
 ) -> tuple[Exchange, ResponseHead]:
+    """Send a request on `connection`, which must be idle, and wait for the head of its answer.
+
+    With `upgrade` that may be a 101. Raises UpstreamFailed. The caller must close the exchange.
+    """
     result = Exchange()
     result.connection = connection
     try:
-        connection.send(head, body, result, method=method)
+        connection.send(head, body, result, method=method, upgrade=upgrade)
         async with asyncio.timeout(response_timeout or None):
             return result, await result.head
     except TimeoutError:

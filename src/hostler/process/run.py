@@ -340,6 +340,12 @@ class Run:
         await self._ended.wait()
         return self.exit or Exit()
 
+    def loaded_since(self, moment: float) -> float:
+        """Seconds it took to become ready, from `moment` (monotonic) or its start, whichever was later."""
+        if self.started_at is None or self.ready_at is None:
+            return 0.0
+        return max(0.0, self.ready_at - max(self.started_at, moment))
+
     async def gone(self) -> None:
         """Until nothing of its process group is left either, as far as that can be waited for."""
         if self._child is not None:

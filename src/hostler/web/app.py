@@ -19,9 +19,11 @@ from hostler.config.schema import ApiKey
 from hostler.errors import Forbidden, HostlerError, InternalError, MethodNotAllowed, NotFound
 from hostler.gateway.answers import add_log_url, error_answer, header
 from hostler.gateway.auth import KeyRing
-from hostler.gateway.edge import Message, Receive, Scope, Send
+from hostler.gateway.edge import PAST_SEND, Message, Receive, Scope, Send
 from hostler.gateway.headers import Headers
+from hostler.gateway.messages import as_http
 from hostler.gateway.paths import GET_ROUTES, POST_ROUTES, own_path
+from hostler.gateway.websocket import is_websocket_route
 from hostler.web import api, configuration, logs, pages
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 # No key is asked for here: a monitor must be able to see that we live, a browser must find its way.
 OPEN_PATHS = frozenset(("/health", "/wol-health", "/", "/favicon.ico", "/upstream"))
+GATEWAY_PREFIXES = ("/upstream/", "/comfyui/")
 QUIET_PREFIXES = ("/wol-health", "/health", "/api/performance", "/metrics")
 # Of each thing a client says, in the access line: real ones are shorter.
 SHOWN_CHARACTERS = 256
@@ -64,9 +67,9 @@ class WebApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http":
-            if scope["type"] == "websocket":
-                await send({"type": "websocket.close"})
+        if scope["type"] == "websocket":
+            scope, receive, send = as_http(scope, receive, send)
+        elif scope["type"] != "http":
             return
         path = own_path(scope)
         counted = CountedSend(send)
@@ -76,6 +79,7 @@ class WebApp:
         except HostlerError as error:
             await _send_error(error, path, scope, counted)
         finally:
+            counted.count(scope)
             if not path.startswith(QUIET_PREFIXES):
                 self._log.info(access_line(scope, counted, self._clock.monotonic() - began))
 
@@ -84,7 +88,12 @@ class WebApp:
         if method == "OPTIONS":
             await _answer_options(scope["headers"], send)
             return
-        if path.startswith("/upstream/") or method in methods_of(path):
+        if (
+            method in methods_of(path)
+            or path.startswith(GATEWAY_PREFIXES)
+            or path == "/comfyui"
+            or is_websocket_route(path, scope)
+        ):
             await self._gateway(scope, receive, send)
             return
         # These read no body: one that the client still holds back must not be taken for a request.
@@ -119,6 +128,11 @@ class CountedSend:
         self.close = False
         self.status = 0
         self.bytes = 0
+
+    def count(self, scope: Scope) -> None:
+        """Count what the client got by another way, if it did."""
+        if PAST_SEND in scope:
+            self.status, self.bytes = scope[PAST_SEND]
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":

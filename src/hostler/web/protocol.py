@@ -8,7 +8,6 @@ extension of `hostler.gateway.edge`.
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -16,8 +15,11 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from hostler.errors import ClientError, HeadTooLarge, RequestTimeout
+from hostler.gateway import websocket
 from hostler.gateway.answers import error_answer
 from hostler.gateway.edge import EXTENSION
+from hostler.gateway.tunnel import keep_alive
+from hostler.web.upgrade import ServerUpgrade, TakenOver
 
 # nginx allows four buffers of 8 KiB for large heads, Apache 100 fields of 8 KiB, Node 16 KiB in all.
 MAX_HEAD_BYTES = 65_536
@@ -26,8 +28,8 @@ MAX_HEADERS = 200
 HEAD_SECONDS = 20.0
 # How long a client that was refused may still send before it has to have noticed; nginx allows 5 s.
 LINGER_SECONDS = 2.0
-# First probe after 15 s of silence, given up after three more 5 s apart.
-KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_COUNT = 15, 5, 3
+# What a client may send before it knows whether its connection is switched; one large read.
+MAX_EARLY_BYTES = 262_144
 
 
 class ServerEdge:
@@ -114,14 +116,15 @@ class HostlerProtocol(HttpToolsProtocol):
         self._deaf = False  # something was refused; nothing after it can be understood
         self._head_timer: asyncio.TimerHandle | None = None
         self._linger_timer: asyncio.TimerHandle | None = None
+        # The request behind which the connection may be switched, and what has come behind it.
+        self._switching: RequestResponseCycle | None = None
+        self._early = b""
 
     # -- asyncio.Protocol -------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        sock = transport.get_extra_info("socket")
-        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
-            _keep_alive(sock)
+        keep_alive(transport.get_extra_info("socket"))
         self._start_head_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -139,10 +142,13 @@ class HostlerProtocol(HttpToolsProtocol):
         parser: httptools.HttpRequestParser | None = self.parser  # None once the connection is lost
         if parser is None or self._deaf or self.transport.is_closing():
             return
+        if self._switching is not None:
+            self._wait_to_switch(data)
+            return
         was_in_head, self._head_began = self._in_head, False
         self._read_bytes = len(data)
         try:
-            _feed(parser, data)
+            self._feed(parser, data)
         except httptools.HttpParserError as error:
             self._refuse(ClientError(f"this is not a valid HTTP request ({error})"))
             return
@@ -188,6 +194,11 @@ class HostlerProtocol(HttpToolsProtocol):
         assert self._edge is not None
         self._edge.cycle = cycle = self.cycle
         self._edges.append(self._edge)
+        if self.parser.should_upgrade() and websocket.wants_websocket(
+            self.scope["method"], self.scope["http_version"], self.headers
+        ):
+            extensions: dict[str, Any] = cycle.scope["extensions"]
+            extensions[websocket.EXTENSION] = ServerUpgrade(self)
         if self.scope["http_version"] == "1.0":
             cycle.send = OldSend(cycle)  # type: ignore[method-assign]  # this one object gets another one
 
@@ -206,6 +217,8 @@ class HostlerProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         self._edges = [edge for edge in self._edges if edge.cycle is None or not edge.cycle.response_complete]
         super().on_response_complete()
+        if self._switching is not None and self._switching.response_complete:
+            self._did_not_switch()
 
     # -- inner ------------------------------------------------------------------------------------------
 
@@ -274,27 +287,54 @@ class HostlerProtocol(HttpToolsProtocol):
         else:
             self.transport.close()
 
+    def _feed(self, parser: httptools.HttpRequestParser, data: bytes) -> None:
+        while data:
+            try:
+                parser.feed_data(data)
+            except httptools.HttpParserUpgrade as stopped:
+                data = data[stopped.args[0] :]
+                if self._may_switch():
+                    self._switching = self.cycle
+                    self._wait_to_switch(data)
+                    return
+                # No protocol to switch to: the request is answered as if it had not asked, and what comes
+                # after it is the next one.
+            else:
+                return
 
-def _feed(parser: httptools.HttpRequestParser, data: bytes) -> None:
-    while data:
-        try:
-            parser.feed_data(data)
-        except httptools.HttpParserUpgrade as stopped:
-            # No protocol to switch to: the request is answered as if it had not asked, and what comes after
-            # it is the next one.
-            data = data[stopped.args[0] :]
-        else:
-            return
+    # -- connections that stop being HTTP ---------------------------------------------------------------
 
+    def take_over(self, protocol: asyncio.Protocol) -> bytes:
+        """Give the connection to `protocol`; returns what has come behind the request already.
 
-def _keep_alive(sock: socket.socket) -> None:
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        idle = getattr(socket, "TCP_KEEPIDLE", None) or getattr(socket, "TCP_KEEPALIVE", None)
-        if idle is not None:
-            sock.setsockopt(socket.IPPROTO_TCP, idle, KEEPALIVE_IDLE)
-        if hasattr(socket, "TCP_KEEPINTVL"):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_COUNT)
-    except OSError:
-        pass  # a peer that is gone already; nothing depends on it
+        Only for the request in whose scope the extension is, before it is answered. Reading stays paused.
+        """
+        cycle, early = self._switching, self._early
+        assert cycle is not None
+        self._switching, self._early = None, b""
+        # To uvicorn it is answered; the connection is none of its own any more.
+        cycle.response_started = cycle.response_complete = True
+        self.server_state.total_requests += 1
+        self.connections.discard(self)
+        self._edges = []
+        self.transport.pause_reading()
+        self.transport.set_protocol(
+            TakenOver(protocol, self.transport, self.connections)  # type: ignore[arg-type]  # uvicorn's type lists its own protocols
+        )
+        if self.flow.write_paused:
+            protocol.pause_writing()
+        return early
+
+    def _may_switch(self) -> bool:
+        return self._cycle() is not None and websocket.EXTENSION in self.cycle.scope.get("extensions", {})
+
+    def _wait_to_switch(self, data: bytes) -> None:
+        """Keep what comes before it is known whether it is HTTP; beyond the bound nothing is read."""
+        self._early += data
+        if len(self._early) > MAX_EARLY_BYTES:
+            self.flow.pause_reading()
+
+    def _did_not_switch(self) -> None:
+        early, self._switching, self._early = self._early, None, b""
+        if early:
+            self.data_received(early)

@@ -1,4 +1,9 @@
-"""A WebSocket echo: enough of RFC 6455 to see that frames get through in both directions."""
+"""A WebSocket echo: enough of RFC 6455 to see that frames get through in both directions.
+
+The query of the request changes what it does: `refuse=403` answers with that status instead, `protocol=1`
+takes the first subprotocol offered, `close=4001&reason=bye` answers the first message by closing, `ping=1`
+sends a ping first, `flood=1000` sends so many messages of 64 KiB before it echoes, `stall=1` never reads.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +12,15 @@ import base64
 import contextlib
 import hashlib
 from typing import Final
+from urllib.parse import parse_qsl
 
 from hostler.engines.stub.wire import Request, Response, Takeover
 
 KEY_SUFFIX: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-FRAME_LIMIT: Final = 16 * 1024 * 1024  # above anything a test sends
+FRAME_LIMIT: Final = 64 * 1024 * 1024  # above anything a test sends
 CLOSE, PING, PONG = 0x8, 0x9, 0xA
+BINARY_MESSAGE: Final = 0x82
+FLOOD_MESSAGE: Final = bytes(65_536)
 
 
 def accept(request: Request) -> Response | Takeover:
@@ -22,17 +30,42 @@ def accept(request: Request) -> Response | Takeover:
         return Response(
             426, {"upgrade": "websocket", "content-type": "text/plain"}, b"a WebSocket lives here\n"
         )
+    wish = dict(parse_qsl(request.query))
+    if "refuse" in wish:
+        return Response(int(wish["refuse"]), {"content-type": "text/plain"}, b"no WebSocket for you\n")
     token = base64.b64encode(hashlib.sha1(key.encode() + KEY_SUFFIX, usedforsecurity=False).digest())
+    chosen = b""
+    offered = request.headers.get("sec-websocket-protocol")
+    if offered and "protocol" in wish:
+        chosen = b"sec-websocket-protocol: " + offered.split(",")[0].strip().encode("latin-1") + b"\r\n"
 
     async def run(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(
             b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n"
-            b"sec-websocket-accept: " + token + b"\r\n\r\n"
+            b"sec-websocket-accept: " + token + b"\r\n" + chosen + b"\r\n"
         )
         with contextlib.suppress(asyncio.IncompleteReadError):
-            await _echo(reader, writer)
+            await _converse(reader, writer, wish)
 
     return Takeover(run)
+
+
+async def _converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, wish: dict[str, str]) -> None:
+    if "ping" in wish:
+        writer.write(_header(0x80 | PING, 5) + b"hello")
+    for _ in range(int(wish.get("flood", "0"))):
+        writer.write(_header(BINARY_MESSAGE, len(FLOOD_MESSAGE)) + FLOOD_MESSAGE)
+        await writer.drain()
+    if "stall" in wish:
+        await asyncio.Event().wait()
+    if "close" in wish:
+        await _frame(reader)
+        last = int(wish["close"]).to_bytes(2, "big") + wish.get("reason", "").encode()
+        writer.write(_header(0x80 | CLOSE, len(last)) + last)
+        await writer.drain()
+        await _frame(reader)  # the client's answer
+        return
+    await _echo(reader, writer)
 
 
 async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

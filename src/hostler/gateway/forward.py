@@ -1,0 +1,193 @@
+"""From a granted request to its answer: what is sent to an engine or a peer, and what comes back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from hostler.config.schema import Timeouts
+from hostler.errors import UpstreamFailed
+from hostler.gateway import websocket
+from hostler.gateway.answers import error_event, header
+from hostler.gateway.connection import ResponseHead
+from hostler.gateway.edge import PAST_SEND
+from hostler.gateway.headers import Headers, peer_headers, request_headers, response_headers
+from hostler.gateway.origin import Origin
+from hostler.gateway.resolve import Remote
+from hostler.gateway.rewrite import set_model, set_model_in_query
+from hostler.gateway.upstream import Exchange, exchange, request_head
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from hostler.gateway.pool import Pool
+    from hostler.gateway.request import Request
+    from hostler.gateway.resolve import Local, Target
+    from hostler.gateway.wish import Wish
+
+    Explain = Callable[[UpstreamFailed], Awaitable[UpstreamFailed]]
+
+origin_of = lru_cache(maxsize=1024)(Origin.parse)
+BODILESS = ("GET", "HEAD", "DELETE", "OPTIONS")
+# Of an answer that is no stream, when a stream was promised: enough to hold any error.
+MAX_ERROR_BYTES = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A request as it is sent: where to, by which limits, and its bytes."""
+
+    pool: Pool
+    head: bytes
+    body: bytes
+    timeouts: Timeouts
+
+
+def to_engine(request: Request, name: str, target: Local, wish: Wish, base_url: str) -> Outgoing:
+    """The request for the engine at `base_url`; it sees the client's `Host` and address."""
+    origin = origin_of(base_url)
+    body, query = contents(request, name, target, wish)
+    client = request.scope.get("client")
+    headers = request_headers(
+        request.headers,
+        client=client[0] if client else None,
+        length=_length(request, body),
+        drop_credentials=request.has_keys,
+        request_id=request.request_id,
+    )
+    return _outgoing(request, origin, wish.path, query, headers, body, target.model.timeouts)
+
+
+def to_peer(request: Request, name: str, target: Remote, wish: Wish) -> Outgoing:
+    """The request for a peer, which sees itself asked, with its own key."""
+    origin = origin_of(target.peer.proxy)
+    body, query = contents(request, name, target, wish)
+    headers = peer_headers(
+        request.headers,
+        length=_length(request, body),
+        key=target.peer.api_key,
+        drop_credentials=request.has_keys,
+        request_id=request.request_id,
+    )
+    return _outgoing(request, origin, wish.path, query, headers, body, target.peer.timeouts)
+
+
+def contents(request: Request, name: str, target: Target, wish: Wish) -> tuple[bytes, bytes]:
+    """Body and query as `target`, reached by `name`, gets them; the client's own where nothing changes."""
+    body = request.body
+    query: bytes = request.scope.get("query_string", b"")
+    if not wish.filtered:
+        return body, query
+    kind = header(request.headers, b"content-type")
+    # A peer knows its models by its own names; an engine gets the name it was reached by.
+    wanted = target.name if isinstance(target, Remote) else name
+    if wanted != wish.asked:
+        if request.method in BODILESS or not body:
+            query = set_model_in_query(query, wanted)
+        else:
+            body = set_model(body, kind, wanted)
+    return target.filter.apply(body, kind, name), query
+
+
+def _length(request: Request, body: bytes) -> int | None:
+    return len(body) if body or request.method not in BODILESS else None
+
+
+def _outgoing(
+    request: Request,
+    origin: Origin,
+    path: bytes,
+    query: bytes,
+    headers: Headers,
+    body: bytes,
+    timeouts: Timeouts,
+) -> Outgoing:
+    if request.loading is not None:
+        # It is going to be part of an answer that has begun, and that is not compressed.
+        headers = [pair for pair in headers if pair[0] != b"accept-encoding"]
+    if request.upgrade is not None:
+        headers += websocket.REQUEST
+    target = origin.prefix.encode() + path + (b"?" + query if query else b"")
+    pool = request.gateway.pools.get(origin, connect=timeouts.connect, idle=timeouts.idle_conn)
+    return Outgoing(pool, request_head(request.method, target, origin.authority, headers), body, timeouts)
+
+
+async def forward(request: Request, outgoing: Outgoing, explain: Explain) -> None:
+    """Send, and pass the answer on as it comes; `explain` adds to a failure what is known of the engine."""
+    patience = outgoing.timeouts.response_header
+    try:
+        if request.upgrade is not None:
+            answer, head = await websocket.ask(outgoing.pool, outgoing.head, response_timeout=patience)
+        else:
+            answer, head = await exchange(
+                outgoing.pool, request.method, outgoing.head, outgoing.body, response_timeout=patience
+            )
+    except UpstreamFailed as error:
+        raise await explain(error) from error
+    request.first_byte()
+    request.drop_body()
+    try:
+        if request.upgrade is not None and head.status == 101:
+            request.started = True
+            request.scope[PAST_SEND] = 101, await websocket.carry(request.upgrade, answer, head)
+        elif request.loading is not None and request.loading.begun:
+            await _go_on(request, answer, head, explain)
+        else:
+            await _relay(request, answer, head, explain)
+    finally:
+        answer.close()
+
+
+async def _relay(request: Request, answer: Exchange, head: ResponseHead, explain: Explain) -> None:
+    headers = response_headers(head.headers, request.request_id)
+    if head.status in (204, 304):
+        # Without a body there is nothing to measure, and servers take a length for a promise.
+        headers = [pair for pair in headers if pair[0].lower() != b"content-length"]
+    if request.wants_timing:
+        headers.append((b"server-timing", request.timing()))
+    await request.begin(head.status, headers)
+    await _pass_on(request, answer, takes_events(head), explain)
+
+
+async def _go_on(request: Request, answer: Exchange, head: ResponseHead, explain: Explain) -> None:
+    """An answer within a stream that has begun with the loading text."""
+    if head.status == 200 and takes_events(head):
+        await _pass_on(request, answer, True, explain)
+        return
+    body = b""
+    while (data := await answer.read()) and len(body) < MAX_ERROR_BYTES:
+        body += data
+    raise UpstreamFailed(
+        f"the engine answered with status {head.status} and no stream of events",
+        details={"status": head.status, "body": body[:MAX_ERROR_BYTES].decode("utf-8", "replace")},
+    )
+
+
+async def _pass_on(request: Request, answer: Exchange, events: bool, explain: Explain) -> None:
+    send = request.send
+    tail = b""
+    try:
+        while data := await answer.read():
+            tail = (tail + data[-4:])[-4:]
+            request.sent += len(data)
+            await send({"type": "http.response.body", "body": data, "more_body": True})
+    except UpstreamFailed as broken:
+        # A client that sees the break and asks again must not meet an engine that is as good as dead.
+        error = await explain(broken)
+        request.gateway.log.warn(error.message)
+        at_border = not tail or tail.endswith((b"\n\n", b"\r\n\r\n"))
+        if at_border and events:
+            # Between two events a last one can still tell what happened.
+            event = error_event(error, request.scope["path"])
+            await send({"type": "http.response.body", "body": event, "more_body": True})
+        request.edge.abort()
+        return
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def takes_events(head: ResponseHead) -> bool:
+    """Whether something can be added to the answer: an event stream as it is, of no declared length."""
+    headers = [(name.lower(), value) for name, value in head.headers]
+    plain = head.length is None and not header(headers, b"content-encoding")
+    return plain and b"text/event-stream" in header(headers, b"content-type").lower()
