@@ -14,15 +14,18 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Self
 
 from hostler import __version__, aio
 from hostler.config.commands import split_command
-from hostler.config.schema import DEFAULT_IGNORE_PATHS, Compat, Config, Filters, Model
-from hostler.core import ModelId, StartReason, State
+from hostler.config.schema import Config, Model
+from hostler.config.secrets import mask
+from hostler.core import ModelId, State
 from hostler.engines.locate import llama_server_argv
-from hostler.errors import ConfigError, HostlerError
+from hostler.errors import ConfigError
 from hostler.fleet.fleet import Fleet
+from hostler.fleet.preload import Preload
 from hostler.fleet.slot import Launcher
 from hostler.gateway.auth import KeyRing
 from hostler.gateway.pipeline import Gateway
@@ -55,6 +58,7 @@ class Hostler:
             level=config.log_level,
             time_format=config.log_time_format,
         )
+        self.hub.configure(mask=partial(mask, secrets=config.secrets))
         self.guardian = Guardian()
         self.fleet = Fleet(
             config,
@@ -65,14 +69,13 @@ class Hostler:
         )
         keys = KeyRing(config.api_keys)
         self.gateway = Gateway(config, self.fleet, keys=keys, log=self.hub.proxy)
-        self.state = WebState(config, self.fleet, self.hub)
+        self.preload = Preload(self.fleet, config.preload, self.hub.proxy)
+        self.state = WebState(config, self.fleet, self.hub, self.gateway, self.preload)
         self.app = WebApp(self.state, self.gateway, keys)
         self.fleet.listeners.append(self._state_changed)
-        self._preload: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        if self.config.preload:
-            self._preload = aio.spawn(self._preload_models(), name="preload")
+        self.preload.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -80,8 +83,7 @@ class Hostler:
 
     async def close(self, *, drain: float = DRAIN_SECONDS) -> None:
         """Let running requests end for up to `drain` seconds, stop every engine, end every log stream."""
-        if self._preload is not None:
-            await aio.cancel_and_wait([self._preload])
+        await self.preload.close()
         await self.fleet.close(drain=drain)
         await self.guardian.close()
         self.gateway.close()
@@ -99,19 +101,13 @@ class Hostler:
             time_format=config.log_time_format,
             buffer_bytes=config.logs.buffer_bytes,
             keep_runs=config.logs.keep_runs,
+            mask=partial(mask, secrets=config.secrets),
         )
         self.fleet.replace(config, policy=policy, launcher=launcher_of(config, self.hub.proxy))
         keys = KeyRing(config.api_keys)
         self.gateway.replace(config, keys)
         self.app.replace(keys)
         self.config = self.state.config = config
-
-    async def _preload_models(self) -> None:
-        for model in self.config.preload:
-            try:
-                await self.fleet.load(model, StartReason.PRELOAD)
-            except HostlerError as error:
-                self.hub.proxy.error(f"failed to preload {model}: {error.message}")
 
     def _state_changed(self, model: ModelId, state: State) -> None:
         run = self.fleet.slot(model).last_run
@@ -359,17 +355,8 @@ def _warn_when_open(hostler: Hostler, host: str) -> None:
 
 def without_effect(config: Config) -> list[str]:
     """The keys that `config` uses and this version does not act on; see docs/configuration.md."""
-    models = config.models.values()
     used = {
-        "peers": bool(config.peers),
-        "profiles": bool(config.profiles),
-        "selectors": bool(config.selectors),
-        "filters": any(model.filters != Filters() for model in models),
-        "useModelName": any(model.use_model_name for model in models),
-        "sendLoadingState": any(model.send_loading_state for model in models),
-        "compat": any(model.compat != Compat() for model in models),
         "store": config.store_path is not None,
-        "upstream.ignorePaths": config.ignore_paths != DEFAULT_IGNORE_PATHS,
     }
     return [key for key, is_used in used.items() if is_used]
 

@@ -182,3 +182,29 @@ async def test_without_a_file_there_is_nothing_to_read_again(path: str) -> None:
 
     assert answer.status == 409
     assert "without a configuration file" in answer.json()["error"]["message"]
+
+
+async def test_secrets_are_in_no_log_and_no_answer_before_and_after() -> None:
+    """An engine's command line may hold a key; what Hostler says of it does not."""
+    model = stub("a")
+    first, second = "f1rst-key", "sec0nd-key"
+    with_key = replace(model, cmd=f"{model.cmd} --startup-log {first}")
+    async with running(config(with_key, secrets=frozenset({first}))) as front:
+        await front.chat("a")
+        assert "--startup-log ***" in (await front.get("/running")).json()["running"][0]["cmd"]
+
+        # Now as a command that cannot be started, which is told with its words.
+        broken = replace(model, cmd=f"/no/such/{second} --port 1")
+        front.hostler.replace(
+            config(broken, secrets=frozenset({second})),
+        )
+        await front.until("a", State.STOPPED)
+        assert (await front.chat("a")).status == 502
+        assert (await front.get("/api/models")).json()["models"][0]["last_error"] != ""
+
+        said = front.log("proxy").history().decode()
+        shown = (await front.get("/api/models")).body + (await front.get("/ui/")).body
+        assert "no/such" in said
+        for secret in (first, second):
+            assert secret not in said
+            assert secret.encode() not in shown

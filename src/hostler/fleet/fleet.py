@@ -126,13 +126,7 @@ class Fleet:
         leaving is the only clean-up. Raises NotFound, QueueFull, StartFailed, BackedOff, Unloaded or
         ShuttingDown.
         """
-        slot = self._slots.get(model)
-        if slot is None:
-            raise NotFound(f"no model called {model!r}", param="model")
-        if slot.removed:
-            raise NotFound(f"the model {model!r} is no longer configured", param="model")
-        if self._closing:
-            raise ShuttingDown("Hostler is shutting down", retry_after=5)
+        slot = self._admit(model)
         ticket = self._next_ticket
         self._next_ticket += 1
         arrived = self._clock.monotonic()
@@ -146,20 +140,31 @@ class Fleet:
             if on_wait is not None and not granted.done():
                 on_wait(ticket)
             await granted
-            waited = self._clock.monotonic() - arrived
-            run = slot.run
-            if run is None:
-                # It ended between the grant and this task's turn.
-                raise UpstreamFailed(
-                    f"{model}: its process ended: {slot.last_exit}", details={"model": model}
-                )
-            loading = run.loaded_since(arrived) if cold else 0.0
-            yield Lease(model, run.number, run.spec.proxy, waited, cold, loading)
+            yield self._lease_of(slot, arrived, cold)
         finally:
             self._waiting.pop(ticket, None)
             if granted.done() and not granted.cancelled() and granted.exception() is None:
                 self._exit(slot)
             self._dispatch(Left(ticket, self._clock.monotonic()))
+
+    def _admit(self, model: ModelId) -> Slot:
+        slot = self._slots.get(model)
+        if slot is None:
+            raise NotFound(f"no model called {model!r}", param="model")
+        if slot.removed:
+            raise NotFound(f"the model {model!r} is no longer configured", param="model")
+        if self._closing:
+            raise ShuttingDown("Hostler is shutting down", retry_after=5)
+        return slot
+
+    def _lease_of(self, slot: Slot, arrived: float, cold: bool) -> Lease:
+        run, model = slot.run, slot.model.id
+        if run is None:
+            # It ended between the grant and this task's turn.
+            raise UpstreamFailed(f"{model}: its process ended: {slot.last_exit}", details={"model": model})
+        waited = self._clock.monotonic() - arrived
+        loading = run.loaded_since(arrived) if cold else 0.0
+        return Lease(model, run.number, run.spec.proxy, waited, cold, loading)
 
     async def fate(self, lease: Lease) -> Exit | None:
         """How the run of `lease` ended; None while it lives, after a moment's patience."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from hostler.config.schema import Timeouts
+from hostler.config.schema import Timeouts, Tls
 from hostler.errors import UpstreamFailed
 from hostler.gateway import websocket
 from hostler.gateway.answers import error_event, header
@@ -14,6 +14,7 @@ from hostler.gateway.connection import ResponseHead
 from hostler.gateway.edge import PAST_SEND
 from hostler.gateway.headers import Headers, peer_headers, request_headers, response_headers
 from hostler.gateway.origin import Origin
+from hostler.gateway.pool import TRUSTED
 from hostler.gateway.resolve import Remote
 from hostler.gateway.rewrite import set_model, set_model_in_query
 from hostler.gateway.upstream import Exchange, exchange, request_head
@@ -70,7 +71,8 @@ def to_peer(request: Request, name: str, target: Remote, wish: Wish) -> Outgoing
         drop_credentials=request.has_keys,
         request_id=request.request_id,
     )
-    return _outgoing(request, origin, wish.path, query, headers, body, target.peer.timeouts)
+    peer = target.peer
+    return _outgoing(request, origin, wish.path, query, headers, body, peer.timeouts, peer.tls)
 
 
 def contents(request: Request, name: str, target: Target, wish: Wish) -> tuple[bytes, bytes]:
@@ -102,6 +104,7 @@ def _outgoing(
     headers: Headers,
     body: bytes,
     timeouts: Timeouts,
+    tls: Tls = TRUSTED,
 ) -> Outgoing:
     if request.loading is not None:
         # It is going to be part of an answer that has begun, and that is not compressed.
@@ -109,7 +112,7 @@ def _outgoing(
     if request.upgrade is not None:
         headers += websocket.REQUEST
     target = origin.prefix.encode() + path + (b"?" + query if query else b"")
-    pool = request.gateway.pools.get(origin, connect=timeouts.connect, idle=timeouts.idle_conn)
+    pool = request.gateway.pools.get(origin, connect=timeouts.connect, idle=timeouts.idle_conn, tls=tls)
     return Outgoing(pool, request_head(request.method, target, origin.authority, headers), body, timeouts)
 
 

@@ -6,6 +6,7 @@ import asyncio
 import ssl
 
 from hostler.clock import SYSTEM, Clock
+from hostler.config.schema import Tls
 from hostler.errors import UpstreamFailed
 from hostler.gateway.connection import Connection
 from hostler.gateway.origin import Origin
@@ -13,6 +14,9 @@ from hostler.process.http_check import addresses
 
 # Idle connections kept for each origin. More requests at once than this is rare for one engine.
 MAX_IDLE = 64
+
+# By the authorities that the system trusts.
+TRUSTED = Tls()
 
 
 class Unreachable(UpstreamFailed):
@@ -28,14 +32,21 @@ class Pool:
     """
 
     def __init__(
-        self, origin: Origin, *, connect: float = 30.0, idle: float = 90.0, clock: Clock = SYSTEM
+        self,
+        origin: Origin,
+        *,
+        connect: float = 30.0,
+        idle: float = 90.0,
+        tls: Tls = TRUSTED,
+        clock: Clock = SYSTEM,
     ) -> None:
         self.origin = origin
         self._connect_timeout = connect or None
         self._idle_timeout = idle
         self._clock = clock
         self._idle: dict[Connection, float] = {}
-        self._ssl = ssl.create_default_context() if origin.scheme == "https" else None
+        self._tls = tls
+        self._ssl: ssl.SSLContext | None = None
 
     def __repr__(self) -> str:
         return f"<Pool {self.origin}, {len(self._idle)} idle>"
@@ -55,6 +66,8 @@ class Pool:
     async def connect(self) -> Connection:
         """A new connection; raises Unreachable when there is none in time."""
         problem: Exception | None = None
+        if self.origin.scheme == "https" and self._ssl is None:
+            self._ssl = self._context()
         for host in addresses(self.origin.host):
             try:
                 return await self._connect_to(host)
@@ -63,6 +76,16 @@ class Pool:
             except OSError as error:
                 problem = error
         raise Unreachable(f"cannot reach the engine at {self.origin}: {reason(problem)}") from problem
+
+    def _context(self) -> ssl.SSLContext:
+        try:
+            context = ssl.create_default_context(cafile=self._tls.ca or None)
+        except OSError as error:
+            raise Unreachable(f"cannot read the certificates in {self._tls.ca}: {reason(error)}") from error
+        if not self._tls.verify:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return context
 
     async def _connect_to(self, host: str) -> Connection:
         loop = asyncio.get_running_loop()
@@ -108,19 +131,20 @@ class PoolSet:
 
     def __init__(self, clock: Clock = SYSTEM) -> None:
         self._clock = clock
-        self._pools: dict[tuple[Origin, float, float], Pool] = {}
+        self._pools: dict[tuple[Origin, float, float, Tls], Pool] = {}
 
-    def get(self, origin: Origin, *, connect: float, idle: float) -> Pool:
+    def get(self, origin: Origin, *, connect: float, idle: float, tls: Tls = TRUSTED) -> Pool:
         """The pool for `origin` with these limits, in seconds."""
-        key = (origin, connect, idle)
+        key = (origin, connect, idle, tls)
         pool = self._pools.get(key)
         if pool is None:
-            pool = self._pools[key] = Pool(origin, connect=connect, idle=idle, clock=self._clock)
+            pool = Pool(origin, connect=connect, idle=idle, tls=tls, clock=self._clock)
+            self._pools[key] = pool
         return pool
 
     def close_origin(self, origin: Origin) -> None:
         """Close the idle connections of an origin whose engine is gone."""
-        for (known, _, _), pool in self._pools.items():
+        for (known, *_), pool in self._pools.items():
             if known == origin:
                 pool.close()
 

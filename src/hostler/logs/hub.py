@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 
 from hostler.clock import SYSTEM, Clock
 from hostler.logs.levels import Level
@@ -100,12 +101,14 @@ class LogHub:
         time_format: str | None = None,
         buffer_bytes: int | None = None,
         keep_runs: int | None = None,
+        mask: Callable[[str], str] | None = None,
     ) -> None:
         """Change settings after a reload; None leaves one as it is.
 
-        Level and time format hold at once; sizes for monitors made from now on.
+        Level, time format and `mask`, which takes secrets out of the proxy's lines, hold at once; sizes for
+        monitors made from now on.
         """
-        self.proxy.configure(level=level, time_format=time_format)
+        self.proxy.configure(level=level, time_format=time_format, mask=mask)
         if buffer_bytes is not None:
             self._buffer_bytes = buffer_bytes
         if keep_runs is not None:

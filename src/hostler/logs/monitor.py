@@ -61,6 +61,7 @@ class LogMonitor(RingBuffer):
         "_clock",
         "_level",
         "_loop",
+        "_mask",
         "_outlets",
         "_parents",
         "_prefix",
@@ -102,6 +103,7 @@ class LogMonitor(RingBuffer):
         self._parents = tuple(parents)
         self._prefix = prefix
         self._clock = clock
+        self._mask: Callable[[str], str] | None = None
         self.configure(level=level, time_format=time_format)
         self._runs = RunLogs(self, keep_runs)
         self._set_subscribers(())
@@ -146,6 +148,8 @@ class LogMonitor(RingBuffer):
         """Write one of the proxy's own lines, unless `level` is below the monitor's."""
         if level < self._level:
             return
+        if self._mask is not None:
+            message = self._mask(message)
         time = format_time(self._time_format, self._clock.wall().astimezone()) if self._time_format else ""
         # Names from the file system may hold lone surrogates; a log line must never fail for one.
         self.write(format_line(level, message, time, self._prefix).encode("utf-8", "backslashreplace"))
@@ -166,8 +170,16 @@ class LogMonitor(RingBuffer):
         """`log` at ERROR."""
         self.log(Level.ERROR, message)
 
-    def configure(self, *, level: Level | str | None = None, time_format: str | None = None) -> None:
+    def configure(
+        self,
+        *,
+        level: Level | str | None = None,
+        time_format: str | None = None,
+        mask: Callable[[str], str] | None = None,
+    ) -> None:
         """Change how the proxy's own lines look from now on; None leaves a setting as it is."""
+        if mask is not None:
+            self._mask = mask
         if level is not None:
             self._level = level if isinstance(level, Level) else Level.parse(level)
         if time_format is not None:

@@ -1,34 +1,26 @@
-"""The JSON routes: what models there are, what runs, load and unload."""
+"""The JSON routes: what runs, load and unload."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from hostler import __version__
-from hostler.config.schema import Capabilities, Model
-from hostler.core import ModelId, State
+from hostler.core import ModelId
 from hostler.errors import NotFound
 from hostler.fleet.slot import ModelStatus
 from hostler.gateway.edge import ClientGone, cancelled_when_gone, edge_of
 from hostler.gateway.origin import Origin
+from hostler.web.answers import json
+from hostler.web.names import LIVE
 from hostler.web.pages import root_of
 from hostler.web.state import WebState, mask, state_of
 
 # Nobody gets this answer; nginx calls it so.
 CLIENT_GONE = 499
-# States in which a model's process exists; `loaded` in the model list is one of these.
-LIVE = frozenset((State.STARTING, State.READY, State.STOPPING))
-
-
-def json(value: object, headers: Mapping[str, str] | None = None) -> Response:
-    """`value` as JSON."""
-    return Response(msgspec.json.encode(value), media_type="application/json", headers=headers)
 
 
 def routes() -> list[Route]:
@@ -36,8 +28,6 @@ def routes() -> list[Route]:
     return [
         Route("/health", health),
         Route("/wol-health", health),
-        Route("/v1/models", models),
-        Route("/models", models),
         Route("/running", running),
         Route("/unload", unload_all_plain),
         Route("/api/version", version),
@@ -62,88 +52,6 @@ async def version(request: Request) -> Response:
 async def to_ui(request: Request) -> Response:
     """Where people end up who type the address into a browser."""
     return RedirectResponse(root_of(request) + "/ui/", 302)
-
-
-async def models(request: Request) -> Response:
-    """The model list of the OpenAI API."""
-    state = state_of(request)
-    now = int(state.clock.wall().timestamp())
-    records: list[dict[str, Any]] = []
-    for model in state.config.models.values():
-        if model.unlisted:
-            continue
-        loaded = state.fleet.state(model.id) in LIVE
-        records.append(model_record(model, now, loaded))
-        if state.config.include_aliases_in_list:
-            records += [alias_record(model, alias, now, loaded) for alias in model.aliases]
-    records.sort(key=lambda record: str(record["id"]))
-    origin = request.headers.get("origin")
-    return json(
-        {"object": "list", "data": records}, {"Access-Control-Allow-Origin": origin} if origin else None
-    )
-
-
-def model_record(model: Model, now: int, loaded: bool) -> dict[str, Any]:
-    """One entry of the model list; keys that llama-swap's clients read keep their names."""
-    inner: dict[str, Any] = {**model.metadata, "type": "model"}
-    if model.aliases:
-        inner["aliases"] = list(model.aliases)
-    return _record(model, model.id, inner, now, loaded)
-
-
-def alias_record(model: Model, alias: str, now: int, loaded: bool) -> dict[str, Any]:
-    """The entry of an alias, where aliases are listed."""
-    return _record(model, alias, {**model.metadata, "type": "alias", "modelID": model.id}, now, loaded)
-
-
-def _record(model: Model, name: str, inner: dict[str, Any], now: int, loaded: bool) -> dict[str, Any]:
-    record: dict[str, Any] = {"id": name, "object": "model", "created": now, "owned_by": "hostler"}
-    if model.name.strip():
-        record["name"] = model.name.strip()
-    if model.description.strip():
-        record["description"] = model.description.strip()
-    meta: dict[str, Any] = {"llamaswap": inner}
-    described = capability_keys(model.capabilities)
-    if described:
-        record.update(described)
-        for key in ("architecture", "capabilities", "supported_parameters", "context_length"):
-            inner.pop(key, None)
-        if model.capabilities.context:
-            meta["n_ctx"] = model.capabilities.context
-    record["meta"] = meta
-    record["status"] = {"value": "loaded" if loaded else "unloaded"}
-    return record
-
-
-def capability_keys(capabilities: Capabilities) -> dict[str, Any]:
-    """What a model can do, in the keys that clients look at; empty when nothing was declared."""
-    inputs, outputs = capabilities.inputs, capabilities.outputs
-    found = {
-        "vision": "image" in inputs,
-        "audio_transcriptions": "audio" in inputs and "text" in outputs,
-        "audio_speech": "text" in inputs and "audio" in outputs,
-        "image_generation": "text" in inputs and "image" in outputs,
-        "image_to_image": "image" in inputs and "image" in outputs,
-        "function_calling": capabilities.tools,
-        "reranker": capabilities.reranker,
-    }
-    record: dict[str, Any] = {}
-    if inputs or outputs:
-        architecture: dict[str, Any] = {}
-        if inputs:
-            architecture["input_modalities"] = list(inputs)
-        if outputs:
-            architecture["output_modalities"] = list(outputs)
-        if inputs and outputs:
-            architecture["modality"] = f"{'+'.join(inputs)}->{'+'.join(outputs)}"
-        record["architecture"] = architecture
-    if any(found.values()):
-        record["capabilities"] = {key: True for key, value in found.items() if value}
-    if capabilities.tools:
-        record["supported_parameters"] = ["tools", "tool_choice"]
-    if capabilities.context:
-        record["context_length"] = capabilities.context
-    return record
 
 
 async def running(request: Request) -> Response:

@@ -6,8 +6,10 @@ one access line in the proxy's log when a request ends.
 
 from __future__ import annotations
 
+import posixpath
 from email.utils import formatdate
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -24,7 +26,7 @@ from hostler.gateway.headers import Headers
 from hostler.gateway.messages import as_http
 from hostler.gateway.paths import GET_ROUTES, POST_ROUTES, own_path
 from hostler.gateway.websocket import is_websocket_route
-from hostler.web import api, configuration, logs, pages
+from hostler.web import api, configuration, logs, names, operating, pages
 
 if TYPE_CHECKING:
     from hostler.gateway.pipeline import Gateway
@@ -49,7 +51,8 @@ class WebApp:
         self._keys = keys
         self._log: LogMonitor = state.hub.proxy
         self._clock = clock
-        routes = [*api.routes(), *configuration.routes(), *logs.routes(), *pages.routes()]
+        modules = (api, names, operating, configuration, logs, pages)
+        routes = [route for module in modules for route in module.routes()]
         self._routes = Starlette(
             routes=routes,
             exception_handlers={
@@ -99,6 +102,9 @@ class WebApp:
         # These read no body: one that the client still holds back must not be taken for a request.
         send.close = bool(header(scope["headers"], b"expect"))
         self._check_key(scope["headers"], path)
+        if ("//" in path or "/." in path) and not path.startswith("/logs/"):
+            await _send_clean(path, scope, send)
+            return
         if methods_of(path):
             raise MethodNotAllowed(f"{path} does not take {method}")
         await self._routes(scope, receive, send)
@@ -188,6 +194,21 @@ async def _answer_options(headers: Headers, send: Send) -> None:
         (b"access-control-max-age", b"86400"),
     ]
     await send({"type": "http.response.start", "status": 204, "headers": answer})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _send_clean(path: str, scope: Scope, send: Send) -> None:
+    """Lead to the path that is meant; 307 keeps the method and the body."""
+    meant = posixpath.normpath("/" + path.lstrip("/"))
+    if path.endswith(("/", "/.", "/..")) and meant != "/":
+        meant += "/"
+    if meant == path:
+        raise NotFound(f"there is nothing at {path}")
+    query: bytes = scope.get("query_string", b"")
+    location = quote(scope.get("root_path", "") + meant, safe="/:@!$&'()*+,;=~").encode()
+    location += b"?" + query if query else b""
+    headers = [(b"location", location), (b"content-length", b"0")]
+    await send({"type": "http.response.start", "status": 307, "headers": headers})
     await send({"type": "http.response.body", "body": b""})
 
 

@@ -8,7 +8,7 @@ from starlette.routing import Route
 
 from hostler.config.problems import ConfigProblems
 from hostler.errors import ConfigRejected, Conflict
-from hostler.web.api import json
+from hostler.web.answers import json
 from hostler.web.state import Change, Reloads, state_of
 
 

@@ -14,6 +14,8 @@ from hostler.config.problems import Problem
 from hostler.config.schema import Config
 from hostler.config.secrets import mask as mask  # the pages and the API hide secrets by way of here
 from hostler.fleet.fleet import Fleet
+from hostler.fleet.preload import Preload
+from hostler.gateway.pipeline import Gateway
 from hostler.logs.hub import LogHub
 
 
@@ -45,6 +47,8 @@ class WebState:
     config: Config
     fleet: Fleet
     hub: LogHub
+    gateway: Gateway
+    preload: Preload
     clock: Clock = field(default=SYSTEM)
     reloader: Reloads | None = None  # without one, nobody knows where the configuration came from
 
