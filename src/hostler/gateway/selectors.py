@@ -47,8 +47,8 @@ def _spill(targets: Sequence[str], loads: dict[str, Load], threshold: int, turn:
     active = [t for t in targets if loads[t].state in ACTIVE or loads[t].requests > 0]
     stopping = [t for t in targets if t not in active and loads[t].state is State.STOPPING]
     cold = [t for t in targets if t not in active and t not in stopping]
-    places = {target: place for place, target in enumerate(active)}
-    active.sort(key=lambda t: (loads[t].requests, (places[t] - turn) % len(active)))
+    rank = {target: (place - turn) % len(active) for place, target in enumerate(active)}
+    active.sort(key=lambda t: (loads[t].requests, rank[t]))
     if active and (loads[active[0]].requests < threshold or not cold):
         return [*active, *cold, *stopping]
     return [*cold, *active, *stopping]
