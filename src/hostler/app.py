@@ -26,12 +26,15 @@ from hostler.engines.locate import llama_server_argv
 from hostler.errors import ConfigError
 from hostler.fleet.fleet import Fleet
 from hostler.fleet.preload import Preload
-from hostler.fleet.slot import Launcher
+from hostler.fleet.slot import Launcher, Slot
 from hostler.gateway.auth import KeyRing
 from hostler.gateway.pipeline import Gateway
+from hostler.logs.archive import log_directory
+from hostler.logs.files import DirectoryTaken, LogFiles
 from hostler.logs.hub import LogHub
 from hostler.logs.monitor import LogMonitor
 from hostler.logs.stdout import StdoutCopy, monitor_for
+from hostler.logs.store import LogStore
 from hostler.process.guardian import Guardian
 from hostler.process.port import is_free
 from hostler.process.run import RunSpec
@@ -48,16 +51,21 @@ DRAIN_SECONDS = 20.0
 
 
 class Hostler:
-    """One Hostler: `async with Hostler(config) as hostler`, then serve `hostler.app` with any ASGI server."""
+    """One Hostler: `async with Hostler(config) as hostler`, then serve `hostler.app` with any ASGI server.
 
-    def __init__(self, config: Config) -> None:
+    Logs are kept in `log_files` as well, where there are some.
+    """
+
+    def __init__(self, config: Config, *, log_files: LogFiles | None = None) -> None:
         self.config = config
         self.hub = LogHub(
+            files=log_files,
             buffer_bytes=config.logs.buffer_bytes,
             keep_runs=config.logs.keep_runs,
             level=config.log_level,
             time_format=config.log_time_format,
         )
+        self.logs = LogStore(self.hub, log_files)
         self.hub.configure(mask=partial(mask, secrets=config.secrets))
         self.guardian = Guardian()
         self.fleet = Fleet(
@@ -70,7 +78,7 @@ class Hostler:
         keys = KeyRing(config.api_keys)
         self.gateway = Gateway(config, self.fleet, keys=keys, log=self.hub.proxy)
         self.preload = Preload(self.fleet, config.preload, self.hub.proxy)
-        self.state = WebState(config, self.fleet, self.hub, self.gateway, self.preload)
+        self.state = WebState(config, self.fleet, self.hub, self.gateway, self.preload, self.logs)
         self.app = WebApp(self.state, self.gateway, keys)
         self.fleet.listeners.append(self._state_changed)
 
@@ -87,7 +95,7 @@ class Hostler:
         await self.fleet.close(drain=drain)
         await self.guardian.close()
         self.gateway.close()
-        self.hub.close()
+        self.logs.close()
 
     def replace(self, config: Config) -> None:
         """Go on with another configuration, in one step; nothing that runs is cut off.
@@ -103,6 +111,11 @@ class Hostler:
             keep_runs=config.logs.keep_runs,
             mask=partial(mask, secrets=config.secrets),
         )
+        if self.logs.files is not None:
+            logs = config.logs
+            self.logs.files.configure(
+                max_bytes=logs.max_bytes, segment_bytes=logs.segment_bytes, keep_runs=logs.keep_runs
+            )
         self.fleet.replace(config, policy=policy, launcher=launcher_of(config, self.hub.proxy))
         keys = KeyRing(config.api_keys)
         self.gateway.replace(config, keys)
@@ -110,9 +123,17 @@ class Hostler:
         self.config = self.state.config = config
 
     def _state_changed(self, model: ModelId, state: State) -> None:
-        run = self.fleet.slot(model).last_run
-        if state is State.STOPPED and run is not None:
-            self.gateway.engine_gone(run.spec.proxy)
+        slot = self.fleet.slot(model)
+        if state is State.STOPPED and slot.last_run is not None:
+            self.gateway.engine_gone(slot.last_run.spec.proxy)
+            if self.logs.files is not None:
+                aio.spawn(self._release(slot), name=f"release the log of {model}")
+
+    async def _release(self, slot: Slot) -> None:
+        """Give the memory of a stopped model's log back once it is on disk."""
+        assert self.logs.files is not None
+        if await self.logs.files.flushed() and slot.life is None and not slot.log.waiting:
+            slot.log.clear(runs=True)
 
 
 def policy_of(config: Config) -> Policy:
@@ -223,8 +244,14 @@ async def _serve(
     watch: bool,
     on_ready: Callable[[str], None] | None,
 ) -> int:
-    hostler = Hostler(config)
+    log_files, problem = open_log_files(config)
+    hostler = Hostler(config, log_files=log_files)
     proxy = hostler.hub.proxy
+    if problem:
+        proxy.warn(problem)
+    if log_files is not None:
+        log_files.warn_by(lambda text: loop.call_soon_threadsafe(proxy.warn, text))
+    loop = asyncio.get_running_loop()
     asyncio.get_running_loop().set_exception_handler(lambda _, context: proxy.error(_told(context)))
     stdout = _stdout_copy(hostler)
     stopping = _stop_on_signals(hostler)
@@ -239,6 +266,26 @@ async def _serve(
     if stdout is not None:
         await stdout.stop(1.0)
     return 0
+
+
+def open_log_files(config: Config) -> tuple[LogFiles | None, str]:
+    """The files that `config` wants its logs in, and why there are none, "" when all is as wanted."""
+    logs = config.logs
+    if not logs.files:
+        return None, ""
+    directory = log_directory(logs.dir)
+    try:
+        return LogFiles(
+            directory,
+            max_bytes=logs.max_bytes,
+            segment_bytes=logs.segment_bytes,
+            keep_runs=logs.keep_runs,
+        ), ""
+    except DirectoryTaken:
+        why = "another Hostler writes its logs there; give this one a logs.dir of its own"
+    except OSError as error:
+        why = f"{error.strerror or error}"
+    return None, f"log files: cannot use {directory}: {why}. Logs are kept in memory only"
 
 
 def _told(context: dict[str, Any]) -> str:

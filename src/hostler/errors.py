@@ -8,6 +8,7 @@
     │   ├── MethodNotAllowed   405
     │   ├── RequestTimeout     408  the client sent too slowly
     │   ├── Conflict           409
+    │   ├── Gone               410  the log does not hold that any more
     │   ├── TooLarge           413
     │   ├── QueueFull          429  try again later
     │   ├── HeadTooLarge       431
@@ -122,6 +123,13 @@ class Conflict(ClientError):
 
     status = 409
     code = "conflict"
+
+
+class Gone(ClientError):
+    """What the request asks for was there once."""
+
+    status = 410
+    code = "gone"
 
 
 class TooLarge(ClientError):

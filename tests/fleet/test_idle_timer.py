@@ -13,7 +13,7 @@ from hostler.config.schema import Model
 from hostler.core import ModelId, State
 from hostler.fleet.idle import IdleTimer
 from hostler.fleet.slot import Slot
-from hostler.logs.monitor import LogMonitor
+from hostler.logs.source import SourceLog
 
 
 @dataclass
@@ -67,7 +67,7 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
     clock = ManualClock()
     timers = Timers(clock)
     monkeypatch.setattr("hostler.fleet.idle.asyncio.get_running_loop", lambda: timers)
-    slot = Slot(Model(ModelId("a"), ttl=10), LogMonitor("a", epoch="e"), state=State.READY)
+    slot = Slot(Model(ModelId("a"), ttl=10), SourceLog("a", epoch="e"), state=State.READY)
     reached: list[float] = []
     timer = IdleTimer(slot, lambda _: reached.append(clock.monotonic()), clock)
     return Bench(slot, timer, timers, reached)
@@ -155,7 +155,7 @@ def test_a_cancelled_timer_does_not_fire_and_can_be_armed_again(bench: Bench) ->
 
 
 def test_without_a_ttl_there_is_no_timer(bench: Bench) -> None:
-    slot = Slot(Model(ModelId("b"), ttl=0), LogMonitor("b", epoch="e"), state=State.READY)
+    slot = Slot(Model(ModelId("b"), ttl=0), SourceLog("b", epoch="e"), state=State.READY)
     IdleTimer(slot, lambda _: None, bench.timers.clock).arm()
 
     assert bench.timers.armed == 0

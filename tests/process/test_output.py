@@ -31,6 +31,13 @@ class Sink:
                 await self._news.wait()
 
 
+def opened(sink: Sink) -> Output:
+    """Both pipes into one sink, being read."""
+    output = Output(sink, sink)
+    output.listen()
+    return output
+
+
 @pytest.fixture
 def copies() -> Iterator[list[int]]:
     """Descriptors that somebody else holds."""
@@ -42,7 +49,7 @@ def copies() -> Iterator[list[int]]:
 
 async def test_both_streams_arrive() -> None:
     sink = Sink()
-    output = Output(sink)
+    output = opened(sink)
     os.write(output.stdout, b"out\n")
     await sink.holds(4)
     os.write(output.stderr, b"err\n")
@@ -56,7 +63,7 @@ async def test_both_streams_arrive() -> None:
 
 async def test_stdout_comes_before_the_stderr_that_follows_it() -> None:
     sink = Sink()
-    output = Output(sink)
+    output = opened(sink)
     os.write(output.stdout, b"working\n")
     os.write(output.stderr, b"failed\n")
 
@@ -67,7 +74,7 @@ async def test_stdout_comes_before_the_stderr_that_follows_it() -> None:
 
 
 async def test_the_end_is_an_event_of_its_own() -> None:
-    output = Output(Sink())
+    output = opened(Sink())
     assert repr(output) == "<Output 2 open>"
 
     output.handed_over()
@@ -81,7 +88,7 @@ async def test_the_end_is_an_event_of_its_own() -> None:
 
 async def test_the_end_of_the_process_takes_what_is_there_and_does_not_wait(copies: list[int]) -> None:
     sink = Sink()
-    output = Output(sink)
+    output = opened(sink)
     copies.append(os.dup(output.stdout))
     os.write(output.stdout, b"x" * 60_000)
     output.handed_over()
@@ -97,7 +104,7 @@ async def test_the_end_of_the_process_takes_what_is_there_and_does_not_wait(copi
 
 
 async def test_a_pipe_that_stays_open_is_let_go_in_the_end(copies: list[int]) -> None:
-    output = Output(Sink())
+    output = opened(Sink())
     copies.append(os.dup(output.stderr))
     output.handed_over()
 
@@ -112,7 +119,7 @@ async def test_a_pipe_that_stays_open_is_let_go_in_the_end(copies: list[int]) ->
 async def test_tiny_writes_are_read_in_company() -> None:
     """A flood of short lines costs a wake-up per millisecond, not one per line."""
     sink = Sink()
-    output = Output(sink)
+    output = opened(sink)
     line, lines = b"a short line\n", 5_000
 
     def write_some(left: int) -> None:
@@ -132,7 +139,7 @@ async def test_tiny_writes_are_read_in_company() -> None:
 async def test_a_flood_leaves_the_loop_its_turns() -> None:
     """Megabytes arrive complete while a timer of a few milliseconds stays about on time."""
     sink = Sink()
-    output = Output(sink)
+    output = opened(sink)
     size = 64 << 20
     loop = asyncio.get_running_loop()
     late: list[float] = []
@@ -171,7 +178,7 @@ async def test_opening_leaves_nothing_open_when_it_fails(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(os, "pipe", scarce)
     with pytest.raises(OSError, match="Too many"):
-        Output(Sink())
+        Output(Sink(), Sink())
 
     for descriptor in opened:
         with pytest.raises(OSError):

@@ -16,7 +16,7 @@ import pytest_asyncio
 from hostler.clock import SYSTEM
 from hostler.core import Exit, ModelId, StartReason, State, StopReason
 from hostler.errors import StartFailed
-from hostler.logs.monitor import LogMonitor
+from hostler.logs.source import SourceLog
 from hostler.process.guardian import Guardian
 from hostler.process.run import Run, RunSpec
 from hostler.testing.ports import free_port
@@ -44,8 +44,8 @@ def spec_of(**options: Any) -> RunSpec:
     )
 
 
-def run_of(spec: RunSpec, guardian: Guardian) -> tuple[Run, LogMonitor, list[State]]:
-    log = LogMonitor("m", epoch="e")
+def run_of(spec: RunSpec, guardian: Guardian) -> tuple[Run, SourceLog, list[State]]:
+    log = SourceLog("m", epoch="e")
     states: list[State] = []
     run = Run(
         spec,
@@ -59,7 +59,7 @@ def run_of(spec: RunSpec, guardian: Guardian) -> tuple[Run, LogMonitor, list[Sta
     return run, log, states
 
 
-async def printed(log: LogMonitor, text: bytes) -> None:
+async def printed(log: SourceLog, text: bytes) -> None:
     """Return once `text` is in the log."""
     seen = b""
     async with asyncio.timeout(10), log.follow() as follower:

@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 
 from hostler.core import ModelId, StartReason, State
-from hostler.logs.monitor import LogMonitor
+from hostler.logs.source import SourceLog
 from hostler.process.guardian import Guardian
 from hostler.process.run import Run, RunSpec
 
@@ -90,7 +90,7 @@ class Life:
     """A run with its log and the states it went through."""
 
     def __init__(self, spec: RunSpec, guardian: Guardian) -> None:
-        self.log = LogMonitor("m", epoch="e")
+        self.log = SourceLog("m", epoch="e")
         self.states: list[State] = []
         self.run = Run(
             spec,

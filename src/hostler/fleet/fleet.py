@@ -236,7 +236,8 @@ class Fleet:
         return differs
 
     def _add(self, model: Model) -> None:
-        slot = Slot(model, self._hub.model(model.id, model.logs.buffer_bytes))
+        log = self._hub.model(model.id, model.logs.buffer_bytes)
+        slot = Slot(model, log, runs=log.run)
         slot.state_since = self._clock.monotonic()
         self._slots[model.id] = slot
         self._idle[model.id] = IdleTimer(slot, self._idle_reached, self._clock)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from hostler.config.diff import process_differs
 from hostler.config.schema import Model
 from hostler.core import Exit, ModelId, StartReason, State, StopReason
-from hostler.logs.monitor import LogMonitor
+from hostler.logs.source import SourceLog
 from hostler.process.run import Run, RunSpec
 
 Launcher = Callable[[Model], RunSpec]
@@ -26,7 +26,7 @@ class Slot:
     """
 
     model: Model
-    log: LogMonitor
+    log: SourceLog
     runs: int = 0
     run: Run | None = None
     last_run: Run | None = None

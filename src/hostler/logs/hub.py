@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import secrets
 from collections.abc import Callable
+from typing import Any
 
 from hostler.clock import SYSTEM, Clock
+from hostler.logs.files import LogFiles
+from hostler.logs.journal import GAP
 from hostler.logs.levels import Level
 from hostler.logs.monitor import CAPACITY, LogMonitor
+from hostler.logs.source import SourceLog
 
 
 class LogHub:
@@ -27,9 +32,14 @@ class LogHub:
         keep_runs: int = 3,
         level: Level | str = Level.INFO,
         time_format: str = "",
+        files: LogFiles | None = None,
         clock: Clock = SYSTEM,
     ) -> None:
-        self.epoch = secrets.token_hex(4)
+        self.files = files
+        self.epoch = files.epoch if files is not None else secrets.token_hex(4)
+        self.first_seq = files.next_seq if files is not None else 1
+        self._numbers = itertools.count(self.first_seq)
+        self._mask: Callable[[str], str] | None = None
         self._buffer_bytes = buffer_bytes
         self._keep_runs = keep_runs
         self._clock = clock
@@ -37,32 +47,48 @@ class LogHub:
         self.upstream = LogMonitor(
             "upstream", epoch=self.epoch, capacity=buffer_bytes, parents=(self.combined,), clock=clock
         )
-        self.proxy = LogMonitor(
-            "proxy",
-            epoch=self.epoch,
-            capacity=buffer_bytes,
-            parents=(self.combined,),
-            level=level,
-            time_format=time_format,
-            clock=clock,
+        self.proxy = self._source(
+            "proxy", buffer_bytes, parents=(self.combined,), level=level, time_format=time_format
         )
-        self._models: dict[str, LogMonitor] = {}
+        self._models: dict[str, SourceLog] = {}
         # Where the logs of dropped models ended, so that positions under this epoch are never used twice.
         # One number for each model id ever configured and dropped: bounded by what a person edits.
         self._ended: dict[str, int] = {}
 
-    def model(self, model_id: str, buffer_bytes: int | None = None) -> LogMonitor:
+    def _source(self, name: str, capacity: int, **options: Any) -> SourceLog:
+        known = self.files.known.get(name) if self.files is not None else None
+        log = SourceLog(
+            name,
+            numbers=self._numbers,
+            first_seq=known.seq if known else 0,
+            first_run=known.run if known else 0,
+            epoch=self.epoch,
+            capacity=capacity,
+            clock=self._clock,
+            **({"first_position": known.position} if known else {}) | options,
+        )
+        log.keep_in(self.files)
+        log.configure(mask=self._mask)
+        if known is not None and known.torn:
+            # A crash tore it: that something is missing here has to show, how much nobody knows.
+            log.event(GAP, {"missed": None, "torn": known.torn})
+        return log
+
+    def sources(self) -> list[SourceLog]:
+        """The logs of all models that have one, and the proxy's."""
+        return [*self._models.values(), self.proxy]
+
+    def model(self, model_id: str, buffer_bytes: int | None = None) -> SourceLog:
         """The monitor of a model, made on first use; `buffer_bytes` (None: the hub's) counts only then."""
         monitor = self._models.get(model_id)
         if monitor is None:
-            monitor = self._models[model_id] = LogMonitor(
+            ended = self._ended.pop(model_id, None)
+            monitor = self._models[model_id] = self._source(
                 model_id,
-                epoch=self.epoch,
-                capacity=self._buffer_bytes if buffer_bytes is None else buffer_bytes,
+                self._buffer_bytes if buffer_bytes is None else buffer_bytes,
                 parents=(self.upstream,),
-                clock=self._clock,
                 keep_runs=self._keep_runs,
-                first_position=self._ended.pop(model_id, 0),
+                **({"first_position": ended} if ended is not None else {}),
             )
         return monitor
 
@@ -109,6 +135,10 @@ class LogHub:
         monitors made from now on.
         """
         self.proxy.configure(level=level, time_format=time_format, mask=mask)
+        if mask is not None:
+            self._mask = mask
+            for log in self._models.values():
+                log.configure(mask=mask)
         if buffer_bytes is not None:
             self._buffer_bytes = buffer_bytes
         if keep_runs is not None:

@@ -98,7 +98,7 @@ class Ending:
 
     async def _run_command(self) -> bool:
         """Run the stop command; whether the rest is only waiting (it succeeded, or the engine ended)."""
-        output = Output(self._on_output)
+        output = Output(self._on_output, self._on_output)
         try:
             argv = [word.replace("${PID}", str(self._child.pid)) for word in self._command]
             command = await self._guardian.spawn(
@@ -109,6 +109,7 @@ class Ending:
             output.close()
             return False
         output.handed_over()
+        output.listen()
         try:
             return await self._watch_command(command)
         finally:

@@ -81,17 +81,17 @@ class _Pipe:
 
 
 class Output:
-    """Two pipes and their readers; `stdout` and `stderr` are the engine's ends."""
+    """Two pipes and their readers, one for each callback; `stdout` and `stderr` are the engine's ends."""
 
-    def __init__(self, on_data: Callable[[bytes], None]) -> None:
+    def __init__(self, on_data: Callable[[bytes], None], on_error_data: Callable[[bytes], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._pipes: list[_Pipe] = []
         self._timer: asyncio.TimerHandle | None = None
         self.ended: asyncio.Future[None] = self._loop.create_future()
         self._writers: list[int] = []
         try:
-            for _ in range(2):
-                self._writers.append(self._open(on_data))
+            for taker in (on_data, on_error_data):
+                self._writers.append(self._open(taker))
             self._pipes[1].first = self._pipes[0]
         except BaseException:
             self.close()
@@ -108,8 +108,12 @@ class Output:
         os.set_blocking(reader, False)
         pipe = _Pipe(reader, on_data, self._end)
         self._pipes.append(pipe)
-        pipe.listen()
         return writer
+
+    def listen(self) -> None:
+        """Begin to read; until then what comes waits in the pipes."""
+        for pipe in self._pipes:
+            pipe.listen()
 
     def handed_over(self) -> None:
         """Close the engine's ends here: it has its own copies now (or never will)."""

@@ -8,6 +8,7 @@ started once: the next life of the model is the next run.
 from __future__ import annotations
 
 import asyncio
+import shlex
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
@@ -22,7 +23,7 @@ from hostler.process.machine import Machine
 from hostler.process.output import Output
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from hostler.errors import StartFailed
 
@@ -64,6 +65,14 @@ class Log(Protocol):
 
     def write(self, data: bytes, /) -> None:
         """Take the bytes; never waits."""
+        ...
+
+    def take(self, data: bytes, stream: str, /) -> None:
+        """The same, of `stdout` or `stderr`."""
+        ...
+
+    def event(self, kind: str, info: Mapping[str, Any], /) -> None:
+        """Note a `start` or an `exit` among them."""
         ...
 
     def tail(self, lines: int, since: int = 0) -> list[str]:
@@ -180,7 +189,9 @@ class Run:
 
     async def _spawn(self) -> Child:
         self._log.begin_run(self.number)
-        self._output = output = Output(self._wrote)
+        self._output = output = Output(
+            lambda data: self._wrote(data, "stdout"), lambda data: self._wrote(data, "stderr")
+        )
         spec = self.spec
         try:
             child = await self._guardian.spawn(
@@ -194,6 +205,8 @@ class Run:
             raise
         output.handed_over()
         self._child = child
+        self._log.event("start", self._beginning())
+        output.listen()
         child.exited.add_done_callback(lambda exited: self._exited(exited.result()))
         return child
 
@@ -327,6 +340,7 @@ class Run:
         self.ended_at = self._clock.monotonic()
         if self._output is not None:
             self._output.process_ended()
+        self._log.event("exit", self._end_info(end))
         self._log.end_run(self.number)
         self._ended.set()
         if self._machine.state is State.STARTING and self._ending is None and self.started_at is not None:
@@ -362,9 +376,30 @@ class Run:
         if self._output is not None and self.exit is not None:
             self._output.close()
 
-    def _wrote(self, data: bytes) -> None:
-        self._log.write(data)
+    def _wrote(self, data: bytes, stream: str) -> None:
+        self._log.take(data, stream)
         self._printed.set()
+
+    def _beginning(self) -> dict[str, Any]:
+        """What the log says of the start."""
+        return {
+            "reason": str(self.reason),
+            "command": shlex.join(self.spec.argv),
+            "pid": self.pid,
+            "url": self.spec.proxy,
+        }
+
+    def _end_info(self, end: Exit) -> dict[str, Any]:
+        """What the log says of the end."""
+        asked = self.stop_reason is not None and self._asked.done()
+        return {
+            "exit": str(end),
+            "code": end.code,
+            "signal": end.signal,
+            "reason": str(self.stop_reason) if asked else "exited",
+            "seconds": round((self.ended_at or 0.0) - (self.started_at or 0.0), 3),
+            "pid": self.pid,
+        }
 
     def __repr__(self) -> str:
         end = f" | {self.exit}" if self.exit is not None else ""

@@ -6,6 +6,7 @@ follower stands still until the socket takes more, and then is told how many byt
 
 from __future__ import annotations
 
+import asyncio
 from urllib.parse import unquote
 
 from starlette.requests import Request
@@ -15,8 +16,12 @@ from starlette.types import Receive, Scope, Send
 
 from hostler.errors import ClientError
 from hostler.gateway.edge import ClientGone, cancelled_when_gone, edge_of
+from hostler.logs.formats import as_run
 from hostler.logs.monitor import LogMonitor
+from hostler.logs.query import Query
 from hostler.logs.text import TextStream
+from hostler.web.answers import json
+from hostler.web.log_queries import RecordStream, query_of
 from hostler.web.pages import root_of
 from hostler.web.state import WebState, state_of
 
@@ -32,6 +37,7 @@ def routes() -> list[Route]:
     """Every route of this module."""
     return [
         Route("/logs", history),
+        Route("/logs/runs/{name:path}", runs),
         Route("/logs/stream", stream),
         Route("/logs/stream/{name:path}", stream),
         Route("/logs/{name:path}", history),
@@ -43,14 +49,45 @@ async def history(request: Request) -> Response:
     name = request.path_params.get("name", "")
     if not name and "text/html" in request.headers.get("accept", ""):
         return RedirectResponse(root_of(request) + "/ui/", 302)
-    monitor = find_monitor(state_of(request), name)
-    return PlainTextResponse(monitor.history(), headers={"x-content-type-options": "nosniff"})
+    state = state_of(request)
+    query = query_of(request, state.clock.wall().timestamp())
+    monitor = find_monitor(state, name)
+    if query.selects:
+        return RecordStream(state.logs, names_of(state, monitor, query), query, live=False)
+    held = monitor.history() or await state.logs.on_disk(monitor.name)
+    return PlainTextResponse(held, headers={"x-content-type-options": "nosniff"})
 
 
 async def stream(request: Request) -> Response:
     """A log that goes on."""
-    monitor = find_monitor(state_of(request), request.path_params.get("name", ""))
-    return LogStream(monitor, history="no-history" not in request.query_params)
+    state = state_of(request)
+    query = query_of(request, state.clock.wall().timestamp())
+    monitor = find_monitor(state, request.path_params.get("name", ""))
+    if query.selects:
+        names = names_of(state, monitor, query)
+        await state.logs.check(*names, query=query)
+        return RecordStream(state.logs, names, query, live=True)
+    before = b"" if monitor.history() or not query.history else await state.logs.on_disk(monitor.name)
+    return LogStream(monitor, history=query.history, before=before)
+
+
+async def runs(request: Request) -> Response:
+    """The runs of a model, newest first."""
+    state = state_of(request)
+    name = find_monitor(state, request.path_params["name"]).name
+    found = await asyncio.to_thread(state.logs.runs, name)
+    return json({"model": name, "epoch": state.logs.epoch, "runs": [as_run(run) for run in reversed(found)]})
+
+
+def names_of(state: WebState, monitor: LogMonitor, query: Query) -> list[str]:
+    """The logs that a request is about; none means all, those to come included."""
+    if query.models:
+        return list(dict.fromkeys(find_monitor(state, name).name for name in query.models))
+    if monitor is state.hub.combined:
+        return []
+    if monitor is state.hub.upstream:
+        return state.hub.models()
+    return [monitor.name]
 
 
 def find_monitor(state: WebState, name: str) -> LogMonitor:
@@ -61,10 +98,9 @@ def find_monitor(state: WebState, name: str) -> LogMonitor:
     """
     for text in (name, unquote(name).split("?", 1)[0]):
         wanted = text.strip("/")
-        if wanted in ("", "proxy", "upstream"):
-            found = state.hub.find(wanted)
-            assert found is not None
-            return found
+        held = state.hub.find(wanted)
+        if held is not None and wanted not in state.config.models:
+            return held  # of a model that is no longer configured, perhaps
         segments = wanted.split("/")
         for count in range(len(segments), 0, -1):
             model = state.config.resolve("/".join(segments[:count]))
@@ -79,9 +115,10 @@ def find_monitor(state: WebState, name: str) -> LogMonitor:
 class LogStream(Response):
     """A response that follows a monitor until the client leaves."""
 
-    def __init__(self, monitor: LogMonitor, *, history: bool) -> None:
+    def __init__(self, monitor: LogMonitor, *, history: bool, before: bytes = b"") -> None:
         super().__init__(None, headers=STREAM_HEADERS)
         self._monitor = monitor
+        self._before = before
         self._history = history
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -93,6 +130,8 @@ class LogStream(Response):
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             if scope["method"] != "HEAD":
                 with cancelled_when_gone(edge_of(scope, receive)):
+                    if self._before:
+                        await send({"type": "http.response.body", "body": self._before, "more_body": True})
                     async for chunk in follower:
                         body = text.render(chunk)
                         await send({"type": "http.response.body", "body": body, "more_body": True})

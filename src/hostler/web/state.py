@@ -17,6 +17,7 @@ from hostler.fleet.fleet import Fleet
 from hostler.fleet.preload import Preload
 from hostler.gateway.pipeline import Gateway
 from hostler.logs.hub import LogHub
+from hostler.logs.store import LogStore
 
 
 class Change(Protocol):
@@ -49,6 +50,7 @@ class WebState:
     hub: LogHub
     gateway: Gateway
     preload: Preload
+    logs: LogStore
     clock: Clock = field(default=SYSTEM)
     reloader: Reloads | None = None  # without one, nobody knows where the configuration came from
 

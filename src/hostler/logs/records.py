@@ -1,0 +1,190 @@
+"""Log bytes as records: lines, gaps, starts and exits of runs. Pure.
+
+Lines are cut on the reading side, for each stream of each log by itself, so that what two of them print at
+the same time is never mixed within a line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hostler.logs.journal import DATA, EXIT, GAP, Entry
+from hostler.logs.levels import Level
+from hostler.logs.severity import level_of
+from hostler.logs.source import Piece
+
+# Longer lines are tensors and prompts; they are split, so that one line cannot fill a reader's memory.
+MAX_LINE = 16_384
+
+LINE = "line"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place in all logs together, or in one: after `offset` bytes of entry `seq`.
+
+    `position` is where that is in the log itself, for a reader of one log; None for a reader of several.
+    `partial` says that a line was handed out there before its end. The text form is part of a cursor.
+    """
+
+    seq: int
+    offset: int
+    position: int | None = None
+    partial: bool = False
+
+    def __str__(self) -> str:
+        position = "" if self.position is None else f".{self.position}"
+        return f"{self.seq}.{self.offset}{position}{'p' if self.partial else ''}"
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """By which places are compared."""
+        return self.seq, self.offset
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One thing that a log says.
+
+    `kind` is `line`, `gap`, `start` or `exit`; `raw` is a line's bytes without its end; `missed` counts the
+    bytes of a gap, None where nobody knows how many they were; `info` describes a start or an exit. A
+    `partial` line was not finished when it was handed out, a `cut` one was too long and goes on in the next
+    record. `time` is wall time in seconds since 1970.
+    """
+
+    kind: str
+    model: str
+    run: int
+    stream: str
+    time: float
+    place: Place
+    level: Level = Level.INFO
+    raw: bytes = b""
+    missed: int | None = 0
+    partial: bool = False
+    cut: bool = False
+    info: Mapping[str, Any] | None = None
+
+    @property
+    def text(self) -> str:
+        """The line as people saw it: of one that was drawn over itself, the last state."""
+        return self.raw.rstrip(b"\r").rpartition(b"\r")[2].decode("utf-8", "replace")
+
+
+class _Open:
+    """A line that has begun."""
+
+    __slots__ = ("data", "entry", "level")
+
+    def __init__(self) -> None:
+        self.data = b""
+        self.entry: Entry | None = None
+        self.level = Level.INFO  # of the line before
+
+
+class Lines:
+    """Cuts the pieces of any number of logs, in their order, into records.
+
+    With `single` the places carry the position in the one log there is.
+    """
+
+    def __init__(self, *, single: bool = False) -> None:
+        self._open: dict[tuple[str, str], _Open] = {}
+        self._single = single
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether some line has begun and not ended."""
+        return any(line.data for line in self._open.values())
+
+    def feed(self, piece: Piece) -> Iterator[Record]:
+        """The records that `piece` completes."""
+        if piece.kind == DATA:
+            yield from self._cut(piece)
+            return
+        if piece.kind in (GAP, EXIT):
+            # What was cut off by them will not be finished.
+            yield from self.flush(piece.source)
+        entry = piece.entry
+        missed: int | None = piece.missed
+        if piece.kind == GAP and entry.info is not None and "missed" in entry.info:
+            missed = entry.info["missed"]
+        place = self._place(entry, piece.end)
+        yield Record(
+            piece.kind,
+            piece.source,
+            entry.run,
+            entry.stream,
+            entry.time,
+            place,
+            missed=missed if piece.kind == GAP else 0,
+            info=entry.info if piece.kind != GAP else None,
+        )
+
+    def flush(self, source: str | None = None) -> Iterator[Record]:
+        """The lines of `source`, or of all, that have begun, as partial ones."""
+        for (name, _), line in self._open.items():
+            if line.data and source in (None, name):
+                yield self._finish(name, line, partial=True)
+
+    def forget(self, place: Place) -> None:
+        """Drop the begun line that was handed out up to `place`."""
+        for line in self._open.values():
+            if line.data and line.entry is not None and line.entry.seq <= place.seq:
+                line.data = b""
+
+    def _cut(self, piece: Piece) -> Iterator[Record]:
+        line = self._open.setdefault((piece.source, piece.entry.stream), _Open())
+        *whole, rest = piece.data.split(b"\n")
+        at = piece.start
+        for part in whole:
+            at += len(part) + 1
+            line.data += part
+            line.entry = piece.entry
+            yield from self._ended(piece, line, at)
+        if rest:
+            line.data += rest
+            line.entry = piece.entry
+            while len(line.data) > MAX_LINE:
+                head, line.data = line.data[:MAX_LINE], line.data[MAX_LINE:]
+                yield self._record(piece.source, line, head, piece.end - len(line.data), cut=True)
+
+    def _ended(self, piece: Piece, line: _Open, end: int) -> Iterator[Record]:
+        while len(line.data) > MAX_LINE:
+            head, line.data = line.data[:MAX_LINE], line.data[MAX_LINE:]
+            yield self._record(piece.source, line, head, end - 1 - len(line.data), cut=True)
+        data, line.data = line.data, b""
+        yield self._record(piece.source, line, data, end)
+
+    def _finish(self, source: str, line: _Open, *, partial: bool) -> Record:
+        data, line.data = line.data, b""
+        assert line.entry is not None
+        return self._record(source, line, data, line.entry.end, partial=partial)
+
+    def _record(
+        self, source: str, line: _Open, data: bytes, end: int, *, partial: bool = False, cut: bool = False
+    ) -> Record:
+        entry = line.entry
+        assert entry is not None
+        known = level_of(data[:400].decode("utf-8", "replace"))
+        if known is not None:
+            line.level = known
+        # A stretch of a line may lie before the entry that ends it: then it ends where that begins.
+        place = self._place(entry, max(end, entry.start), partial=partial)
+        return Record(
+            LINE,
+            source,
+            entry.run,
+            entry.stream,
+            entry.time,
+            place,
+            line.level,
+            data,
+            partial=partial,
+            cut=cut,
+        )
+
+    def _place(self, entry: Entry, end: int, *, partial: bool = False) -> Place:
+        return Place(entry.seq, end - entry.start, end if self._single else None, partial)

@@ -1,0 +1,213 @@
+"""The log of one model, or of the proxy, with what is known of its bytes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from hostler.logs.journal import DATA, GAP, PROXY, STDOUT, Entry, Journal
+from hostler.logs.monitor import LogMonitor
+from hostler.logs.ring import Data
+from hostler.logs.text import gap_line
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A stretch of one log as a reader gets it: bytes of one entry, an event, or bytes that are gone.
+
+    `start` and `end` are positions in that log; `offset` is where `end` lies within the entry.
+    """
+
+    source: str
+    entry: Entry
+    start: int
+    end: int
+    data: bytes = b""
+    kind: str = DATA
+
+    @property
+    def missed(self) -> int:
+        """How many bytes are gone."""
+        if self.kind != GAP:
+            return 0
+        told = self.entry.info.get("missed") if self.entry.info is not None else None
+        return self.end - self.start if told is None else int(told)
+
+    @property
+    def offset(self) -> int:
+        """Where it ends within its entry, in bytes."""
+        return self.end - self.entry.start
+
+
+class Sink(Protocol):
+    """Where entries go to be kept; the files."""
+
+    def put(self, source: str, entry: Entry, data: bytes) -> None:
+        """Take an entry; never waits."""
+        ...
+
+
+class SourceLog(LogMonitor):
+    """A monitor that knows when and how each of its bytes came. The hub is its only maker."""
+
+    __slots__ = ("_first_seq", "_limiter", "_numbers", "_run", "_sink", "journal", "stream")
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        numbers: Iterator[int] | None = None,
+        stream: str = STDOUT,
+        first_seq: int = 0,
+        first_run: int = 0,
+        **options: Any,
+    ) -> None:
+        super().__init__(name, **options)
+        self.journal = Journal()
+        self.stream = PROXY if name == "proxy" else stream
+        self._numbers = numbers if numbers is not None else itertools.count(1)
+        self._sink: Sink | None = None
+        self._run = first_run
+        self._first_seq = first_seq
+        self._limiter: Callable[[int], int] | None = None
+
+    def keep_in(self, sink: Sink | None) -> None:
+        """Hand every entry on to `sink` as well."""
+        self._sink = sink
+
+    def limit(self, limiter: Callable[[int], int] | None) -> None:
+        """Let `limiter` say, for each write, how many of its bytes are kept; the others count as missed."""
+        self._limiter = limiter
+
+    def write(self, data: Data) -> None:
+        """Store `data` as of this log's usual stream."""
+        self.take(data, self.stream)
+
+    def take(self, data: Data, stream: str) -> None:
+        """Store `data`, which came by `stream`."""
+        size = len(data)
+        if not size:
+            return
+        if self._limiter is not None:
+            kept = self._limiter(size)
+            if kept < size:
+                data = bytes(data)[:kept]
+                self._store(data, stream)
+                self.skip(size - kept)
+                return
+        self._store(data, stream)
+
+    def _store(self, data: Data, stream: str) -> None:
+        if not data:
+            return
+        if not self.closed:
+            start = self.end
+            entry = Entry(
+                next(self._numbers),
+                start,
+                start + len(data),
+                self._clock.wall().timestamp(),
+                stream,
+                self._run,
+            )
+            self.journal.add(entry)
+            if self._sink is not None:
+                self._sink.put(self.name, entry, bytes(data))
+        super().write(data)
+
+    def skip(self, size: int) -> None:
+        """Say that `size` bytes were not kept: a line in the bytes, a gap among the records."""
+        held = self.read(self.end - 1, 1)[0] if self.end > self.start else b"\n"
+        marker = gap_line(size, line_cut=held != b"\n")
+        start = self.end
+        time = self._clock.wall().timestamp()
+        entry = Entry(
+            next(self._numbers),
+            start,
+            start + len(marker),
+            time,
+            self.stream,
+            self._run,
+            GAP,
+            {"missed": size},
+        )
+        self.journal.add(entry)
+        if self._sink is not None:
+            self._sink.put(self.name, entry, marker)
+        super().write(marker)
+
+    def event(self, kind: str, info: Mapping[str, Any]) -> None:
+        """Note a start or an exit between two bytes."""
+        if self.closed:
+            return
+        if self._mask is not None:
+            mask = self._mask
+            info = {key: mask(value) if isinstance(value, str) else value for key, value in info.items()}
+        end = self.end
+        time = self._clock.wall().timestamp()
+        entry = Entry(next(self._numbers), end, end, time, self.stream, self._run, kind, info)
+        self.journal.add(entry)
+        if self._sink is not None:
+            self._sink.put(self.name, entry, b"")
+        self._wake()
+
+    @property
+    def newest_seq(self) -> int:
+        """The number of the newest entry; of a log without any, the newest of an earlier life."""
+        return self.journal.newest or self._first_seq
+
+    def begin_run(self, number: int) -> None:
+        self._run = number
+        super().begin_run(number)
+
+    @property
+    def running(self) -> bool:
+        """Whether a run is going on."""
+        return self._runs.current is not None
+
+    @property
+    def run(self) -> int:
+        """The number of the newest run; 0 before the first one."""
+        return self._run
+
+    def pieces(self, seq: int, position: int, limit: int) -> tuple[list[Piece], int, int]:
+        """What came after `seq`, from `position` on, of about `limit` bytes.
+
+        Returns the pieces and the `(seq, position)` to go on from. What the buffer has lost is a piece too.
+        """
+        found: list[Piece] = []
+        taken = 0
+        for entry in self.journal.after(seq):
+            if taken >= limit:
+                break
+            begin = max(position, entry.start) if entry.end > entry.start else entry.start
+            if entry.end > entry.start and entry.end <= position:
+                seq = entry.seq
+                continue
+            if position < entry.start:
+                self._between(found, entry, position)
+            taken += self._of_entry(found, entry, begin)
+            seq, position = entry.seq, max(position, entry.end)
+        return found, seq, position
+
+    def _between(self, found: list[Piece], entry: Entry, position: int) -> None:
+        """Bytes whose entry is gone: what is still held of them counts to the entry after them."""
+        held = min(max(position, self.start), entry.start)
+        if held > position:
+            found.append(Piece(self.name, entry, position, held, kind=GAP))
+        if entry.start > held:
+            data = self.read(held, entry.start - held)[0]
+            found.append(Piece(self.name, entry, held, entry.start, data))
+
+    def _of_entry(self, found: list[Piece], entry: Entry, begin: int) -> int:
+        if entry.kind == GAP or entry.end == entry.start:
+            found.append(Piece(self.name, entry, entry.start, entry.end, kind=entry.kind))
+            return 0
+        held = min(max(begin, self.start), entry.end)
+        if held > begin:
+            found.append(Piece(self.name, entry, begin, held, kind=GAP))
+        if entry.end > held:
+            found.append(Piece(self.name, entry, held, entry.end, self.read(held, entry.end - held)[0]))
+        return entry.end - held

@@ -1,0 +1,236 @@
+"""The log store: every log of one Hostler as records, from memory and files alike, by one cursor.
+
+Usable by itself, without a server:
+
+    store = LogStore(directory=Path("logs"))
+    store.log("worker").take(b"hello\\n", "stdout")
+    async for record in store.follow("worker", after=cursor):
+        ...
+
+Followers get every record from their start on, in order, each once; what they could not get is a record of
+kind `gap` with the number of bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hostler.clock import SYSTEM, Clock
+from hostler.errors import ClientError, Gone, NotFound
+from hostler.logs.files import LogFiles
+from hostler.logs.hub import LogHub
+from hostler.logs.journal import EXIT, START
+from hostler.logs.query import Query
+from hostler.logs.reader import Origin, RecordReader
+from hostler.logs.records import Place, Record
+from hostler.logs.source import SourceLog
+
+_CURSOR = re.compile(r"([!-9;-~]{1,64}):(\d{1,19})\.(\d{1,19})(?:\.(\d{1,19}))?(p?)", re.ASCII)
+ALL = Query()
+
+
+class LogStore:
+    """All logs of one Hostler; `hub` has those in memory, `files` (None: none) those on disk."""
+
+    def __init__(
+        self,
+        hub: LogHub | None = None,
+        files: LogFiles | None = None,
+        *,
+        directory: Path | None = None,
+        clock: Clock = SYSTEM,
+    ) -> None:
+        if files is None and directory is not None:
+            files = LogFiles(directory)
+        self.files = files
+        self.hub = hub if hub is not None else LogHub(files=files, clock=clock)
+        self._clock = clock
+
+    @property
+    def epoch(self) -> str:
+        """What cursors of this life begin with."""
+        return self.hub.epoch
+
+    def log(self, name: str) -> SourceLog:
+        """The log called `name`, made on first use."""
+        return self.hub.proxy if name == "proxy" else self.hub.model(name)
+
+    def close(self) -> None:
+        """End all followers, and write what is not on disk yet."""
+        self.hub.close()
+        if self.files is not None:
+            self.files.close()
+
+    # -- records ------------------------------------------------------------------------------------------
+
+    async def follow(
+        self, *names: str, after: str | None = None, query: Query = ALL, ends: bool = False
+    ) -> AsyncIterator[Record]:
+        """The records of the named logs (none: of all) that `query` selects, history first, then live.
+
+        `after` is the cursor of the last record that was seen; with `ends` the history is all. Raises
+        ClientError for a cursor that is none, and Gone where `query.on_gap` says so.
+        """
+        query = self._prepared(names, query)
+        reader = self._reader(names, after or query.cursor, query)
+        if query.run is not None and self._has_ended(names[0], query.run):
+            ends = True
+        try:
+            async for record in self._history(reader, query, ends=ends):
+                yield record
+            if ends or _is_full(query, reader):
+                return
+            async for record in self._live(reader, query):
+                yield record
+        finally:
+            reader.close()
+
+    async def read(self, *names: str, after: str | None = None, query: Query = ALL) -> list[Record]:
+        """What there is now."""
+        return [record async for record in self.follow(*names, after=after, query=query, ends=True)]
+
+    def cursor_of(self, record: Record) -> str:
+        """What `after` takes to go on behind `record`."""
+        return f"{self.epoch}:{record.place}"
+
+    def runs(self, name: str) -> list[dict[str, Any]]:
+        """The runs of a model that are known, oldest first. Blocks where there are files."""
+        found = {int(run["run"]): dict(run) for run in self.files.archive.runs(name)} if self.files else {}
+        log = self.hub.find(name)
+        if isinstance(log, SourceLog):
+            for entry in log.journal.after(0):
+                if entry.kind in (START, EXIT) and entry.info is not None:
+                    run = found.setdefault(entry.run, {"run": entry.run})
+                    run.update(entry.info)
+                    run["started" if entry.kind == START else "ended"] = entry.time
+                    run["start" if entry.kind == START else "end"] = entry.start
+        return [found[number] for number in sorted(found)]
+
+    async def check(self, *names: str, query: Query) -> None:
+        """Raise what `follow` would, before an answer has begun."""
+        query = self._prepared(names, query)
+        self._reader(names, query.cursor, query).close()
+
+    async def on_disk(self, name: str) -> bytes:
+        """As much as a buffer holds of a log that is in files alone; empty without files."""
+        log = self.hub.find(name)
+        if self.files is None or not isinstance(log, SourceLog) or log.end == 0:
+            return b""
+        await self.files.flushed()
+        return await asyncio.to_thread(self._tail_of, log)
+
+    def _tail_of(self, log: SourceLog) -> bytes:
+        assert self.files is not None
+        wanted = max(0, log.end - log.capacity)
+        seq, position = self.files.archive.at(log.name, wanted)
+        reader = self.files.archive.reader(log.name, seq, position)
+        pieces = reader.next(4 * log.capacity + 1_048_576)
+        reader.close()
+        return b"".join(piece.data for piece in pieces)[-log.capacity :]
+
+    # -- inner --------------------------------------------------------------------------------------------
+
+    def _prepared(self, names: Sequence[str], query: Query) -> Query:
+        if query.run is None:
+            return query
+        if len(names) != 1:
+            raise ClientError("run needs the log of one model", param="run")
+        if query.run > 0:
+            return query
+        runs = sorted(int(run["run"]) for run in self.runs(names[0]))
+        if len(runs) < 1 - query.run:
+            raise NotFound(f"there is no run before the newest one of {names[0]!r}", param="run")
+        return replace(query, run=runs[query.run - 1])
+
+    def _has_ended(self, name: str, run: int) -> bool:
+        log = self.hub.find(name)
+        return not (isinstance(log, SourceLog) and log.run == run and log.running)
+
+    def _reader(self, names: Sequence[str], cursor: str | None, query: Query) -> RecordReader:
+        sources = [self.log(name) for name in names] if names else self.hub.sources()
+        place, unknown = self._place(cursor, single=len(sources) == 1)
+        reader = RecordReader(sources, self.files, everything=not names, hub=self.hub, clock=self._clock)
+        deep = any(
+            value is not None for value in (query.since, query.head, query.tail, query.run, query.pattern)
+        )
+        origin = Origin.OLDEST if deep or unknown else Origin.RECENT
+        if not query.history:
+            origin = Origin.END
+        reader.start(place, origin)
+        if query.on_gap == "fail" and (unknown or reader.lost):
+            raise Gone(
+                "what followed this cursor is not held any more",
+                details={"earliest": f"{self.epoch}:{reader.earliest}"},
+            )
+        if unknown:
+            reader.announce_loss()
+        return reader
+
+    def _place(self, cursor: str | None, *, single: bool) -> tuple[Place | None, bool]:
+        """Where a cursor points to, and whether that is a place nobody knows."""
+        if cursor is None:
+            return None, False
+        found = _CURSOR.fullmatch(cursor.strip())
+        if found is None:
+            raise ClientError(
+                f"{cursor[:80]!r} is not a log cursor; use one as a record gave it, or leave it out",
+                param="cursor",
+            )
+        epoch, seq, offset, position, partial = found.groups()
+        place = Place(int(seq), int(offset), int(position) if position and single else None, bool(partial))
+        if epoch == self.epoch:
+            return place, False
+        if self.files is None or epoch not in self.files.epochs:
+            return None, True
+        # Of an earlier life: what it had seen and the disk had not cannot be told apart any more.
+        if place.seq >= self.hub.first_seq:
+            return Place(self.hub.first_seq - 1, 0), False
+        return place, False
+
+    async def _history(self, reader: RecordReader, query: Query, *, ends: bool) -> AsyncIterator[Record]:
+        """What was there when the reader began."""
+        newest: deque[Record] | None = deque(maxlen=query.tail) if query.tail is not None else None
+        async for record in self._until_now(reader, ends=ends):
+            if query.over(record):
+                break
+            if not query.wants(record):
+                continue
+            if newest is not None:
+                newest.append(record)
+                continue
+            reader.given += 1
+            yield record
+            if _is_full(query, reader):
+                return
+        for record in newest or ():
+            yield record
+
+    async def _until_now(self, reader: RecordReader, *, ends: bool) -> AsyncIterator[Record]:
+        async for record in reader.records(until_now=True):
+            yield record
+        if ends:
+            for record in reader.rest():
+                yield record
+
+    async def _live(self, reader: RecordReader, query: Query) -> AsyncIterator[Record]:
+        async for record in reader.records(until_now=False):
+            if query.over(record):
+                return
+            if not query.wants(record):
+                continue
+            reader.given += 1
+            yield record
+            if _is_full(query, reader):
+                return
+            if query.run is not None and record.kind == EXIT:
+                return
+
+
+def _is_full(query: Query, reader: RecordReader) -> bool:
+    return query.head is not None and reader.given >= query.head

@@ -1,0 +1,116 @@
+"""Logs as records over HTTP: filtered, of several models, to be resumed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+
+from starlette.datastructures import QueryParams
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from hostler import aio
+from hostler.errors import HostlerError
+from hostler.gateway.edge import ClientGone, cancelled_when_gone, edge_of
+from hostler.logs.formats import CONTENT_TYPES, HEARTBEATS, RETRY, render
+from hostler.logs.query import Query, parse
+from hostler.logs.records import Record
+from hostler.logs.store import LogStore
+
+# Proxies give up on connections that are silent for a minute; half of that twice is well within.
+HEARTBEAT_SECONDS = 15.0
+# Records that are ready together go out together, up to this many bytes.
+BATCH_BYTES = 65_536
+
+
+def query_of(request: Request, now: float) -> Query:
+    """What a request wants to see; ClientError says what is wrong with it."""
+    params: QueryParams = request.query_params
+    query = parse(params, params.getlist("model"), now)
+    if "format" not in params and "text/event-stream" in request.headers.get("accept", ""):
+        query = replace(query, format="sse")  # a browser's EventSource
+    resumed = request.headers.get("last-event-id")
+    # What the browser has seen last counts more than where the page began.
+    return replace(query, cursor=resumed) if resumed else query
+
+
+class RecordStream(Response):
+    """A response of records: all that are there, or with `live` those to come as well."""
+
+    def __init__(self, store: LogStore, names: Sequence[str], query: Query, *, live: bool) -> None:
+        headers = {
+            "content-type": CONTENT_TYPES[query.format],
+            "x-content-type-options": "nosniff",
+            "x-accel-buffering": "no",
+            "cache-control": "no-cache",
+        }
+        super().__init__(None, headers=headers)
+        self._store = store
+        self._names = names
+        self._query = query
+        self._live = live
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        del self.headers["content-length"]
+        records = self._store.follow(*self._names, query=self._query, ends=not self._live)
+        try:
+            with cancelled_when_gone(edge_of(scope, receive)):
+                await self._serve(scope, send, records)
+        except ClientGone:
+            pass
+        finally:
+            await records.aclose()  # type: ignore[attr-defined]  # it is a generator
+
+    async def _serve(self, scope: Scope, send: Send, records: AsyncIterator[Record]) -> None:
+        query = self._query
+        # The first step finds out whether there is anything wrong, while that can still be a status.
+        first = aio.spawn(_first(records), name="first log record") if not self._live else None
+        if first is not None:
+            await asyncio.wait([first])
+            error = first.exception()
+            if isinstance(error, HostlerError):
+                raise error
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        if scope["method"] != "HEAD":
+            if query.format == "sse":
+                await send({"type": "http.response.body", "body": RETRY, "more_body": True})
+            if first is not None and (record := first.result()) is not None:
+                await self._send(send, record)
+            await self._send_all(send, records)
+        elif first is not None:
+            first.result()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _send_all(self, send: Send, records: AsyncIterator[Record]) -> None:
+        heartbeat = HEARTBEATS[self._query.format] if self._live else b""
+        step: asyncio.Task[Record | None] | None = None
+        try:
+            while True:
+                step = step or aio.spawn(_first(records), name="next log record")
+                done, _ = await asyncio.wait([step], timeout=HEARTBEAT_SECONDS)
+                if not done:
+                    if heartbeat:
+                        await send({"type": "http.response.body", "body": heartbeat, "more_body": True})
+                    continue
+                record, step = step.result(), None
+                if record is None:
+                    return
+                await self._send(send, record)
+        finally:
+            if step is not None:
+                await aio.cancel_and_wait([step])
+
+    async def _send(self, send: Send, record: Record) -> None:
+        tag = len(self._names) != 1
+        body = render(record, self._query.format, self._store.epoch, tag=tag)
+        if body:
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+
+
+async def _first(records: AsyncIterator[Record]) -> Record | None:
+    with contextlib.suppress(StopAsyncIteration):
+        return await anext(records)
+    return None
