@@ -137,6 +137,26 @@ def new(router: str, scheduler: str = "") -> str:
         lambda c: dict(c.routing.fifo.priority),
         {"a": -2, "b": 7},
     ),
+    ok(
+        "§7.1 priority null",
+        new("", "settings: {fifo: {priority: {a: }}}"),
+        lambda c: dict(c.routing.fifo.priority),
+        {"a": 0},
+    ),
+    ok("§7.1 use empty", new("use: ''", "use: ''"), get("routing.use"), "group"),
+    ok(
+        "§7.2 older with an empty router",
+        ABC + "groups: {g: {members: [a]}}\nrouting: {router: {settings: {}}}",
+    ),
+    ok(
+        "§7.2 older matrix with a scheduler",
+        ABC + "matrix: {sets: {s: a}}\nrouting: {scheduler: {use: fifo}}",
+    ),
+    bad(
+        "§7.2 older matrix and newer use",
+        ABC + "matrix: {sets: {s: a}}\nrouting: {router: {use: matrix}}",
+        "cannot be used together",
+    ),
     bad(
         "§7.1 priority of nothing",
         new("", "settings: {fifo: {priority: {zz: 1}}}"),
@@ -187,6 +207,8 @@ def matrix(inside: str) -> str:
     ),
     bad("§7.4 var of an alias", matrix("vars: {v: bb}, sets: {s: a}"), "it is an alias; write b"),
     bad("§7.4 cost of nothing", matrix("evict_costs: {zz: 5}, sets: {s: a}"), "unknown var or model"),
+    bad("§7.4 cost null", matrix("evict_costs: {a: }, sets: {s: a}"), "must be a positive integer"),
+    bad("§7.4 cost that is text", matrix("evict_costs: {a: x}, sets: {s: a}"), "expected a whole number"),
     bad("§7.4 cost 0", matrix("evict_costs: {a: 0}, sets: {s: a}"), "must be a positive integer"),
     bad("§7.4 no sets", matrix("vars: {v: a}"), "matrix must define at least one set"),
     bad("§7.4 sets that are no text", matrix("sets: {s: [a]}"), "expected text, found a list"),

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import re
+from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]  # it ships no types
 import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hostler.config import keys, keys_model
 from hostler.config import schema as types
@@ -338,3 +344,92 @@ def test_defaults_are_those_of_the_types(section: Section, kind: type) -> None:
             continue
         if not isinstance(key.kind, Section):
             assert key.default == found.default, key.name
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The path of everything in a document."""
+    if path:
+        yield path
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        yield from places(item, (*path, key))
+
+
+def changed(document: Any, path: tuple[Any, ...], value: Any) -> Any:
+    """A copy with another value at a place; `GONE` takes it away."""
+    result = copy.deepcopy(document)
+    inside = result
+    for step in path[:-1]:
+        inside = inside[step]
+    if value is GONE:
+        del inside[path[-1]]
+    else:
+        inside[path[-1]] = value
+    return result
+
+
+GONE = object()
+BASE = [tree(text) for text in (EXAMPLE, *(path.read_text(encoding="utf-8") for path in FIXTURES))]
+VALUES = [
+    None,
+    True,
+    False,
+    "",
+    " ",
+    "x",
+    "yes",
+    "true",
+    "5",
+    "5s",
+    0,
+    1,
+    5,
+    -1,
+    -5,
+    70_000,
+    2.5,
+    10**30,
+    GONE,
+]
+VALUES += [
+    [],
+    ["x"],
+    [None],
+    [[]],
+    [5],
+    {},
+    {"x": 1},
+    {"x": None},
+    {"x": {}},
+    {"x": ["x"]},
+    "http://h",
+]
+EXPRESSIBLE = re.compile(
+    r"expected (a whole number|true or false|text|a list|a mapping)|must be >= |must be <= |must be one of|"
+    r"is required|too large|must not be empty|empty api key|neither cmd nor model|empty command|"
+    r"invalid modality"
+)
+
+
+def both(text: str) -> tuple[list[str], list[str]]:
+    """What the parser and the schema say against a text."""
+    said = [str(p) for p in problems(text, env=defaultdict(lambda: "7")) if p.severity == "error"]
+    return said, [f"{list(e.absolute_path)}: {e.message[:200]}" for e in LENIENT.iter_errors(tree(text))]
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.sampled_from(BASE), st.data())
+def test_both_judge_any_change_alike(document: Any, data: st.DataObject) -> None:
+    """Whatever the schema refuses, the parser refuses; the other way round for all a schema can say."""
+    text = EXAMPLE
+    for _ in range(data.draw(st.integers(1, 2))):
+        path = data.draw(st.sampled_from(list(places(document))))
+        document = changed(document, path, data.draw(st.sampled_from(VALUES)))
+        text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+        if not isinstance(document, dict) or not list(places(document)):
+            break
+
+    parser, against = both(text)
+
+    assert not against or parser, against
+    assert against or not [line for line in parser if EXPRESSIBLE.search(line)]

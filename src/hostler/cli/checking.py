@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from pathlib import Path
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 def check(arguments: Namespace) -> int:
     """Check a configuration, or do what one of the flags asks for instead."""
+    _print_anything(sys.stdout, document=bool(arguments.show or arguments.json or arguments.schema))
+    _print_anything(sys.stderr)
     named = bool(arguments.files or arguments.config_dir)
     if arguments.schema or arguments.diff:
         if named:
@@ -40,6 +43,15 @@ def check(arguments: Namespace) -> int:
     return OK
 
 
+def _print_anything(stream: TextIO, *, document: bool = False) -> None:
+    """Let `stream` take every text: names of files may be no text, and terminals may know few characters.
+
+    What is a document for other programs, YAML or JSON, is UTF-8 whatever the terminal is.
+    """
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(encoding="utf-8" if document else None, errors="backslashreplace")
+
+
 def _schema() -> int:
     from hostler.config.jsonschema import schema
 
@@ -49,19 +61,28 @@ def _schema() -> int:
 
 def _diff(arguments: Namespace) -> int:
     from hostler.config.diff import plan
+    from hostler.config.secrets import mask
+    from hostler.config.show import masked
 
-    before, after = (sources.Found((Path(name),)) for name in arguments.diff)
+    before, after = (_found(Path(name)) for name in arguments.diff)
     try:
         old = before.check()
         new = after.check(previous=old.config)
     except ConfigProblems as error:
         return _failed(error, as_json=arguments.json)
     change = plan(old.config, new.config, windows=sys.platform == "win32")
+    one, other = old.config.secrets, new.config.secrets
     if arguments.json:
-        _print_json(change.as_dict())
+        shown = {name: masked(masked(value, one), other) for name, value in change.as_dict().items()}
+        _print_json(shown)
     else:
-        print(change)
+        print(mask(mask(str(change), one), other))
     return OK
+
+
+def _found(path: Path) -> sources.Found:
+    """A configuration is a file or a directory of them."""
+    return sources.Found((), path) if path.is_dir() else sources.Found((path,))
 
 
 def _show(loaded: Loaded, *, as_json: bool) -> int:

@@ -23,6 +23,7 @@ from hostler.config.kinds import (
     Whole,
     parse_duration,
 )
+from hostler.config.macros import REFERENCE
 from hostler.config.nodes import Map, Node, Scalar, Seq, describe, is_null
 from hostler.config.problems import Mark, Report
 from hostler.config.scalars import bool_word, resolve
@@ -225,7 +226,7 @@ class Decoder:
         for key, item in node.items.items():
             name = unseal(key)
             if is_null(item) and not isinstance(kind.value, Section | Nullable | Anything):
-                result[name] = "" if isinstance(kind.value, Text) else {} if _is_map(kind.value) else None
+                result[name] = _nothing_of(kind.value)
                 continue
             value = self.value(kind.value, item, f"{path}.{name}")
             if value is not _FAILED:
@@ -239,6 +240,8 @@ class Decoder:
         return self._wrong(node, path, " or ".join(_noun(one) for one in kind.kinds))
 
     def _wrong(self, node: Node, path: str, wanted: str, hint: str = "") -> Any:
+        if isinstance(node, Scalar) and REFERENCE.search(node.text) and self._report.has_error_at(node.mark):
+            return _FAILED  # a macro that nothing declares, which has been said
         self._report.error(node.mark, path, f"expected {wanted}, found {describe(node)}", hint)
         return _FAILED
 
@@ -278,8 +281,17 @@ def _is_choice(kind: Kind) -> bool:
     return isinstance(kind, Text) and bool(kind.choices)
 
 
-def _is_map(kind: Kind) -> bool:
-    return isinstance(kind, MapOf)
+def _nothing_of(kind: Kind) -> Any:
+    """What an empty value of a mapping is, as in Go: the zero of its kind."""
+    match kind:
+        case Text():
+            return ""
+        case MapOf():
+            return {}
+        case Whole():
+            return 0
+        case _:
+            return None
 
 
 def _fits(kind: Kind, node: Node) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -116,11 +117,15 @@ class _Maker:
         if kind.choices and kind.strict:
             words = [*kind.choices] if kind.filled else [*kind.choices, None]
             return {"anyOf": [{"enum": words}, {"$ref": "#/definitions/macro"}]}
-        result: Schema = {"type": ["string", "number", "boolean", "null"]}
+        types = ["string", "number", "boolean", "null"]
+        result: Schema = {"type": types}
         if kind.pattern and checked:
             result["pattern"] = rf"{kind.pattern}|\$\{{"
+            # A pattern is for strings only, but a number is its spelling here.
+            unlike = {"number": "5", "boolean": "true"}
+            result["type"] = [t for t in types if t not in unlike or re.search(kind.pattern, unlike[t])]
         if kind.filled and checked:
-            result |= {"type": ["string", "number", "boolean"], "minLength": 1}
+            result |= {"type": [t for t in result["type"] if t != "null"], "minLength": 1}
         return result
 
     def mapping(self, kind: MapOf, checked: bool) -> Schema:

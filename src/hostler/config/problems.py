@@ -98,6 +98,10 @@ class Report:
         """Worth knowing; the configuration works."""
         self._add(Problem("warning", mark.file, mark.line, mark.column, path, message, hint))
 
+    def has_error_at(self, mark: Mark) -> bool:
+        """Whether something is known to be wrong at a place."""
+        return any(p.severity == "error" and (p.file, p.line, p.column) == mark for p in self.problems)
+
     def did_you_mean(self, name: str, known: Collection[str]) -> str:
         """A hint that names the nearest known name, empty when nothing is near."""
         self._comparisons += len(known)

@@ -66,8 +66,8 @@ def to_dict(config: Config, mask: bool = True) -> dict[str, Any]:
     }
     if not mask:
         return result
-    masked: dict[str, Any] = _masked(result, config.secrets)
-    return masked
+    shown: dict[str, Any] = masked(result, config.secrets)
+    return shown
 
 
 def dump_yaml(config: Config, mask: bool = True) -> str:
@@ -250,17 +250,18 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _masked(value: Any, secrets: frozenset[str]) -> Any:
+def masked(value: Any, secrets: frozenset[str]) -> Any:
+    """A tree without secrets: in texts, in names of the user's choice, and numbers that are one."""
     if isinstance(value, str):
         return hide(value, secrets)
     if isinstance(value, dict):
         result: dict[str, Any] = {}
         for name, item in value.items():
             shown = name if name in _KEYS else _unused(hide(name, secrets), result)
-            result[shown] = _masked(item, secrets)
+            result[shown] = masked(item, secrets)
         return result
     if isinstance(value, list):
-        return [_masked(item, secrets) for item in value]
+        return [masked(item, secrets) for item in value]
     if isinstance(value, int | float) and not isinstance(value, bool):
         text = str(value)
         return value if hide(text, secrets) == text else MASK
