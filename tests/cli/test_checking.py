@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -120,3 +123,80 @@ def test_directory(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
     assert main(["check", "--config-dir", "parts"]) == 0
     assert capsys.readouterr().out == "ok: 2 models\n"
+
+
+def test_a_directory_may_stand_for_a_configuration_in_a_comparison(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (files / "parts").mkdir()
+    (files / "parts" / "1.yaml").write_text((files / "next.yaml").read_text())
+
+    assert main(["check", "--diff", "good.yaml", "parts"]) == 0
+    assert "+ c (new)" in capsys.readouterr().out
+
+
+def test_nothing_that_is_printed_tells_a_secret(
+    files: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOKEN", "swordfish")
+    monkeypatch.setenv("PIN", "4711")
+    text = (
+        GOOD.replace("  b:", "  'm-${env.TOKEN}':")
+        + "  c: {cmd: 'e ${PORT} ${env.TOKEN}', ttl: ${env.PIN}}\n"
+    )
+    (files / "one.yaml").write_text(text)
+    (files / "two.yaml").write_text(text.replace("m-", "n-").replace("ttl: 5", "ttl: 7"))
+    (files / "wrong.yaml").write_text(
+        text + "startPort: ${env.TOKEN}\ngroups: {g: {members: ['${env.TOKEN}']}}\n"
+    )
+
+    shown = ""
+    for flags in (["one.yaml"], ["--show", "one.yaml"], ["wrong.yaml"], ["--diff", "one.yaml", "two.yaml"]):
+        main(["check", *flags])
+        main(["check", "--json", *flags])
+        shown += "".join(capsys.readouterr())
+
+    assert "***" in shown
+    assert not [secret for secret in ("swordfish", "4711", "verysecretkey") if secret in shown]
+
+
+@pytest.mark.usefixtures("files")
+def test_what_would_run_is_shown_port_by_port(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "--show", "--json", "good.yaml"]) == 0
+
+    models = json.loads(capsys.readouterr().out)["models"]
+    assert {name: (m["cmd"], m["port"], m["proxy"]) for name, m in models.items()} == {
+        "a": ("engine --port 5800", 5800, "http://localhost:5800"),
+        "b": ("engine --port 5801", 5801, "http://localhost:5801"),
+    }
+
+
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+@pytest.mark.skipif(sys.platform == "win32", reason="names of files are text there")
+def test_output_that_knows_few_characters(
+    files: Path, monkeypatch: pytest.MonkeyPatch, flags: list[str]
+) -> None:
+    """A file's name need not be text, and a terminal need not be UTF-8."""
+    name = os.fsdecode(b"\xff\xe4.yaml")
+    (files / name).write_text("'\N{SNOWMAN}': 1\nstartPort: x", encoding="utf-8")
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii", errors="strict"))
+
+    assert main(["check", *flags, name]) == 1
+
+    sys.stdout.flush()
+    assert b"startPort" in raw.getvalue()
+    if flags:
+        assert len(json.loads(raw.getvalue())["problems"]) == 2
+
+
+@pytest.mark.usefixtures("files")
+def test_a_dump_is_utf8(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (files / "name.yaml").write_text("models: {'\N{SNOWMAN}': {cmd: 'x ${PORT}'}}", encoding="utf-8")
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii", errors="strict"))
+
+    assert main(["check", "--show", "name.yaml"]) == 0
+
+    sys.stdout.flush()
+    assert list(yaml.safe_load(raw.getvalue().decode("utf-8"))["models"]) == ["\N{SNOWMAN}"]

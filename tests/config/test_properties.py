@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 
 from hostler.config.commands import split_command
 from hostler.config.diff import plan
+from hostler.config.keys import walk
 from hostler.config.load import load
 from hostler.config.parse import Loaded, Source, parse
 from hostler.config.problems import ConfigProblems
+from hostler.config.secrets import MASK
 from hostler.config.show import dump_yaml, to_dict
 
 from .cases import model, problems, read
@@ -349,6 +351,57 @@ def test_splitting_never_fails_and_quoting_undoes_it(text: str, windows: bool) -
         quoted = " ".join("'" + word.replace("'", "'\\''") + "'" for word in found)
         assert split_command(quoted) == found or quoted.rstrip().endswith("\\")
 
+
+secret_texts = st.text("xyzXYZ0189_-/+=:#'\"\\ ${}&%é", min_size=2, max_size=20).filter(
+    lambda s: (
+        len(s.strip()) > 1
+        and s.lower().strip() not in {"on", "no", "yes", "off", "true", "null", "none", "false"}
+    )
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(secret_texts, min_size=3, max_size=3, unique=True),
+    st.sampled_from(
+        ["", "ttl: ${env.A}", "zz: ${env.A}", "unlisted: ${env.B}", "capabilities: {in: ['${env.A}']}"]
+    ),
+    st.booleans(),
+)
+def test_no_secret_is_in_a_dump_or_a_message(values: list[str], line: str, early: bool) -> None:
+    """Values of two or three characters where they stand alone, all others everywhere."""
+    one, two, key = values
+    text = (
+        "models:\n  model:\n    cmd: 'engine ${PORT} --key \"${env.A}\" -t ${env.B}'\n"
+        "    env: ['T=${env.A}']\n"
+        f"    metadata: {{'${{env.A}}': ['a ${{env.B}}', '${{env.B}}'], n: ${{env.B}}}}\n    {line}\n"
+        "peers: {peer: {proxy: 'http://host', models: ['${env.B}'], apiKey: '${env.K}'}}\n"
+        "telemetry: {headers: {authorization: 'Bearer ${env.K}'}}\n"
+    ) + ("groups: {g: {members: ['${env.A}', '${env.B}']}}\n" if early else "")
+    try:
+        loaded = read(text, env={"A": one, "B": two, "K": key})
+        shown = [*map(str, loaded.warnings), *leaves(to_dict(loaded.config))]
+    except ConfigProblems as error:
+        shown = [part for p in error.problems for part in (p.path, p.message, p.hint)]
+
+    for value in values:
+        found = re.compile(
+            rf"(?<![\w.\[]){re.escape(value)}(?!\w|\.\w)" if len(value) < 4 else re.escape(value)
+        )
+        assert not [text for text in shown if found.search(text.replace(MASK, "\0"))]
+
+
+def leaves(value: Any) -> list[str]:
+    """Every text of a dump but the names of keys."""
+    if isinstance(value, dict):
+        names = [name for name in value if name not in KEY_NAMES]
+        return names + [leaf for item in value.values() for leaf in leaves(item)]
+    if isinstance(value, list):
+        return [leaf for item in value for leaf in leaves(item)]
+    return [] if value is None else [str(value)]
+
+
+KEY_NAMES = {key.name for _, section in walk() for key in section.keys}
 
 DEEP = 20_000
 
