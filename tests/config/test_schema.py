@@ -422,8 +422,10 @@ def both(text: str) -> tuple[list[str], list[str]]:
 def test_both_judge_any_change_alike(document: Any, data: st.DataObject) -> None:
     """Whatever the schema refuses, the parser refuses; the other way round for all a schema can say."""
     text = EXAMPLE
+    by_macro = False  # what a macro makes of a value, no schema can say
     for _ in range(data.draw(st.integers(1, 2))):
         path = data.draw(st.sampled_from(list(places(document))))
+        by_macro = by_macro or "macros" in path
         document = changed(document, path, data.draw(st.sampled_from(VALUES)))
         text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
         if not isinstance(document, dict) or not list(places(document)):
@@ -432,4 +434,4 @@ def test_both_judge_any_change_alike(document: Any, data: st.DataObject) -> None
     parser, against = both(text)
 
     assert not against or parser, against
-    assert against or not [line for line in parser if EXPRESSIBLE.search(line)]
+    assert against or by_macro or not [line for line in parser if EXPRESSIBLE.search(line)]
