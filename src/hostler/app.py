@@ -7,6 +7,7 @@ one behind a socket until a signal ends it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import os
 import signal
@@ -244,15 +245,15 @@ async def _serve(
     watch: bool,
     on_ready: Callable[[str], None] | None,
 ) -> int:
+    loop = asyncio.get_running_loop()
     log_files, problem = open_log_files(config)
     hostler = Hostler(config, log_files=log_files)
     proxy = hostler.hub.proxy
     if problem:
         proxy.warn(problem)
     if log_files is not None:
-        log_files.warn_by(lambda text: loop.call_soon_threadsafe(proxy.warn, text))
-    loop = asyncio.get_running_loop()
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: proxy.error(_told(context)))
+        log_files.warn_by(partial(_from_thread, loop, proxy))
+    loop.set_exception_handler(lambda _, context: proxy.error(_told(context)))
     stdout = _stdout_copy(hostler)
     stopping = _stop_on_signals(hostler)
     async with hostler, _reloads(hostler, source, watch), http_server(hostler, sockets, tls=tls) as running:
@@ -286,6 +287,11 @@ def open_log_files(config: Config) -> tuple[LogFiles | None, str]:
     except OSError as error:
         why = f"{error.strerror or error}"
     return None, f"log files: cannot use {directory}: {why}. Logs are kept in memory only"
+
+
+def _from_thread(loop: asyncio.AbstractEventLoop, proxy: LogMonitor, text: str) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop has ended, and with it the log
+        loop.call_soon_threadsafe(proxy.warn, text)
 
 
 def _told(context: dict[str, Any]) -> str:

@@ -121,7 +121,7 @@ class LogFiles:
         self._warn = warn
 
     async def flushed(self) -> bool:
-        """Return when everything put so far has been written, or given up; whether files are written at all."""
+        """Return when everything put so far has been written, or given up; whether it was written."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
 
