@@ -214,7 +214,7 @@ class SegmentReader:
 
     def _take(self, found: list[Piece], frame: Frame) -> int:
         entry = frame.entry
-        if entry.seq <= self.seq or (entry.end <= self.position and entry.end > entry.start):
+        if entry.seq <= self.seq or (entry.start < self.position and entry.end <= self.position):
             self.seq = max(self.seq, entry.seq)
             return 0
         begin = max(entry.start, self.position)

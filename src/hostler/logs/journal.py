@@ -7,7 +7,7 @@ all logs together, so it orders them all.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -66,8 +66,8 @@ class Journal:
             yield self._entries[index]
 
     def at(self, position: int) -> int:
-        """The seq before the first entry that has bytes at or after `position`."""
-        place = max(bisect_right(self._entries, position, key=_end), self._first)
+        """The seq before the first entry that may have something at or after `position`."""
+        place = max(bisect_left(self._entries, position, key=_end), self._first)
         return self._entries[place - 1].seq if place > self._first else self.oldest - 1
 
     def get(self, seq: int) -> Entry | None:

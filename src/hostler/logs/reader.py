@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from hostler.clock import Clock
 from hostler.logs.archive import SegmentReader
-from hostler.logs.journal import GAP, Entry
+from hostler.logs.journal import DATA, GAP, Entry
 from hostler.logs.records import MAX_LINE, Lines, Place, Record
 from hostler.logs.source import Piece, SourceLog
 
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
 LIMIT = 262_144
 # A line that is not finished is handed out after this long: prompts and progress bars have no end of line.
 PARTIAL_SECONDS = 0.15
-# Where a line that a cursor points into the middle of began: not further back than two of the longest.
-BACK = 2 * MAX_LINE
+# How far back a reader goes for the beginnings of lines that were open at its cursor: sixteen of the longest.
+# What it does not find there it counts as missed.
+BACK = 16 * MAX_LINE
 
 
 class Origin(Enum):
@@ -47,6 +49,8 @@ class _State:
         self.disk: SegmentReader | None = None
         self.read_to = -1  # where the files ended when they were last read
         self.from_files = False
+        self.wanted: int | None = None  # the position to begin at, or the oldest after it
+        self.locate = False  # the files have to say which position or which number belongs to the other
 
     @property
     def behind_memory(self) -> bool:
@@ -75,8 +79,8 @@ class RecordReader:
         self._single = len(sources) == 1 and not everything
         self._lines = Lines(single=self._single)
         self._after = Place(0, 0)
+        self._settled = True
         self._pending: deque[Record] = deque()
-        self._cut: Place | None = None
         self.lost = False
 
     # -- where to begin -------------------------------------------------------------------------------------
@@ -92,47 +96,46 @@ class RecordReader:
                 self._start_by(state, origin)
         if place is not None:
             self._after = place
-            self._cut = place if place.partial else None
+            self._settled = False
+            self._lines.resume(place)
 
     def _start_by(self, state: _State, origin: Origin) -> None:
         source = state.source
         if self._files is not None and (origin is Origin.OLDEST or source.start == source.end):
             wanted = 0 if origin is Origin.OLDEST else max(0, source.end - source.capacity)
-            state.seq, state.position = self._files.archive.at(source.name, wanted)
-            state.from_files = True
+            state.from_files, state.wanted = True, wanted
             return
         state.position = source.start
         state.seq = source.journal.at(source.start)
 
     def _start_behind(self, state: _State, place: Place) -> None:
         source = state.source
+        state.seq = place.seq - 1  # of the entry itself there may be a rest
         entry = source.journal.get(place.seq)
+        known = True
         if entry is not None:
             state.position = min(entry.start + place.offset, entry.end)
         elif place.position is not None:
             state.position = min(place.position, source.end)
         else:
             state.position = _position_behind(source, place.seq)
+            known = 0 < source.journal.oldest <= place.seq
         lowest = source.start
-        state.seq = place.seq
-        if self._files is not None and (state.position - BACK < source.start or not len(source.journal)):
-            # Its entries may be in the files alone, the position with them.
-            known = place.position if place.position is not None else None
-            if entry is None and known is None:
-                state.seq, state.position = _in_files(self._files, source, place.seq)
-            state.from_files = True
-            lowest = 0
+        if self._files is not None and not (known and state.position - BACK >= source.start):
+            state.from_files, lowest = True, 0
+            state.locate = not known
         self.lost = self.lost or state.position < lowest
-        if state.position >= lowest:
+        if state.position >= lowest and (place.open or place.partial):
             self._back_up(state, lowest)
 
     def _back_up(self, state: _State, lowest: int) -> None:
-        """Go to where the line began that the place may be in the middle of; it is not given twice."""
+        """Go to where lines began that were open at the place; nothing is given twice."""
         position = max(lowest, state.position - BACK)
         if position == state.position:
             return
-        if state.from_files and self._files is not None:
-            state.seq, state.position = self._files.archive.at(state.source.name, position)
+        if state.from_files:
+            state.seq, state.position = min(state.seq, state.source.journal.at(position)), position
+            state.locate = True
         else:
             state.position = position
             state.seq = min(state.seq, state.source.journal.at(position))
@@ -166,6 +169,9 @@ class RecordReader:
             if piece is not None:
                 self._take(piece)
                 continue
+            if not self._settled:
+                self._settle()
+                continue
             if until_now:
                 return
             if not await self._wait():
@@ -174,14 +180,33 @@ class RecordReader:
                     return
 
     def _take(self, piece: Piece) -> None:
+        after = self._after
+        if not self._settled:
+            if (piece.entry.seq, piece.offset) <= after.order:
+                self._feed(piece)
+                return
+            at = piece.entry.start + after.offset
+            if piece.entry.seq == after.seq and piece.kind == DATA and piece.start < at < piece.end:
+                self._feed(replace(piece, end=at, data=piece.data[: at - piece.start]))
+                piece = replace(piece, start=at, data=piece.data[at - piece.start :])
+            self._settle()
+        self._feed(piece)
+
+    def _feed(self, piece: Piece) -> None:
         after = self._after.order
-        if self._cut is not None and (piece.entry.seq, piece.offset) > self._cut.order:
-            # What the cursor's line had so far was given; it goes on from there.
-            self._lines.forget(self._cut)
-            self._cut = None
-        for record in self._lines.feed(piece):
-            if record.place.order > after:
-                self._pending.append(record)
+        self._pending.extend(record for record in self._lines.feed(piece) if record.place.order > after)
+
+    def _settle(self) -> None:
+        """Everything up to the cursor was read again; of lines that were open there, some may be gone."""
+        if self._settled:
+            return
+        self._settled = True
+        missed = self._after.open - self._lines.unfinished
+        if missed > 0:
+            name = next(iter(self._states), "proxy")
+            time = self._clock.wall().timestamp()
+            place = replace(self._after, partial=(), open=self._lines.unfinished)
+            self._pending.append(Record(GAP, name, 0, "stdout", time, place, missed=missed))
 
     async def _next(self, until_now: bool) -> Piece | None:
         """The oldest piece that no log has given yet."""
@@ -218,6 +243,13 @@ class RecordReader:
         source = state.source
         if state.disk is None:
             await self._files.flushed()
+            if state.wanted is not None:
+                at = self._files.archive.at
+                state.seq, state.position = await asyncio.to_thread(at, source.name, state.wanted)
+                state.wanted = None
+            if state.locate:
+                state.locate = False
+                state.seq, state.position = await asyncio.to_thread(_in_files, self._files, state)
             state.disk = await asyncio.to_thread(
                 self._files.archive.reader, source.name, state.seq, state.position
             )
@@ -280,12 +312,12 @@ def _position_behind(source: SourceLog, seq: int) -> int:
     return source.end
 
 
-def _in_files(files: LogFiles, source: SourceLog, seq: int) -> tuple[int, int]:
-    """`(seq, position)` behind entry `seq`, as far as the segments' names tell."""
+def _in_files(files: LogFiles, state: _State) -> tuple[int, int]:
+    """`(seq, position)` of the segment from which to read so that nothing behind the state's is left out."""
     chosen = None
-    for segment in files.archive.segments(source.name):
-        if segment.seq <= seq + 1 or chosen is None:
+    for segment in files.archive.segments(state.source.name):
+        if chosen is None or (segment.seq <= state.seq + 1 and segment.position <= state.position):
             chosen = segment
     if chosen is None:
-        return seq, source.end
-    return chosen.seq - 1, chosen.position
+        return state.seq, state.position
+    return min(chosen.seq - 1, state.seq), min(chosen.position, state.position)

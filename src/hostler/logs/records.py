@@ -7,7 +7,7 @@ the same time is never mixed within a line.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hostler.logs.journal import DATA, EXIT, GAP, Entry
@@ -26,17 +26,20 @@ class Place:
     """A place in all logs together, or in one: after `offset` bytes of entry `seq`.
 
     `position` is where that is in the log itself, for a reader of one log; None for a reader of several.
-    `partial` says that a line was handed out there before its end. The text form is part of a cursor.
+    `partial` are the places (seq, offset) up to which lines that are still open were handed out, `open` is
+    how many bytes of lines without an end had come and not been. The text form is part of a cursor.
     """
 
     seq: int
     offset: int
     position: int | None = None
-    partial: bool = False
+    partial: tuple[tuple[int, int], ...] = ()
+    open: int = 0
 
     def __str__(self) -> str:
         position = "" if self.position is None else f".{self.position}"
-        return f"{self.seq}.{self.offset}{position}{'p' if self.partial else ''}"
+        partial = "".join(f"p{seq}.{offset}" for seq, offset in self.partial)
+        return f"{self.seq}.{self.offset}{position}{partial}{f'o{self.open}' if self.open else ''}"
 
     @property
     def order(self) -> tuple[int, int]:
@@ -76,11 +79,12 @@ class Record:
 class _Open:
     """A line that has begun."""
 
-    __slots__ = ("data", "entry", "level")
+    __slots__ = ("data", "entry", "handed", "level")
 
     def __init__(self) -> None:
         self.data = b""
-        self.entry: Entry | None = None
+        self.handed: tuple[int, int] | None = None  # up to where it was handed out before its end
+        self.entry: Entry | None = None  # the newest one that it has bytes of
         self.level = Level.INFO  # of the line before
 
 
@@ -93,16 +97,24 @@ class Lines:
     def __init__(self, *, single: bool = False) -> None:
         self._open: dict[tuple[str, str], _Open] = {}
         self._single = single
+        self._last = Place(0, 0, 0 if single else None)  # what was read last
+        self._handed: frozenset[tuple[int, int]] = frozenset()
+
+    def resume(self, place: Place) -> None:
+        """Go on behind `place`: what comes first was cut before."""
+        self._last = replace(place, partial=(), open=0)
+        self._handed = frozenset(place.partial)
 
     @property
-    def unfinished(self) -> bool:
-        """Whether some line has begun and not ended."""
-        return any(line.data for line in self._open.values())
+    def unfinished(self) -> int:
+        """How many bytes wait for the ends of their lines."""
+        return sum(len(line.data) for line in self._open.values())
 
     def feed(self, piece: Piece) -> Iterator[Record]:
         """The records that `piece` completes."""
         if piece.kind == DATA:
             yield from self._cut(piece)
+            self._last = self._after(piece.entry, piece.end)
             return
         if piece.kind in (GAP, EXIT):
             # What was cut off by them will not be finished.
@@ -126,14 +138,12 @@ class Lines:
     def flush(self, source: str | None = None) -> Iterator[Record]:
         """The lines of `source`, or of all, that have begun, as partial ones."""
         for (name, _), line in self._open.items():
-            if line.data and source in (None, name):
-                yield self._finish(name, line, partial=True)
-
-    def forget(self, place: Place) -> None:
-        """Drop the begun line that was handed out up to `place`."""
-        for line in self._open.values():
-            if line.data and line.entry is not None and line.entry.seq <= place.seq:
-                line.data = b""
+            if not line.data or source not in (None, name):
+                continue
+            data, line.data = line.data, b""
+            assert line.entry is not None
+            line.handed = (line.entry.seq, line.entry.end - line.entry.start)
+            yield self._record(name, line, data, line.entry.end, partial=True)
 
     def _cut(self, piece: Piece) -> Iterator[Record]:
         line = self._open.setdefault((piece.source, piece.entry.stream), _Open())
@@ -150,18 +160,16 @@ class Lines:
             while len(line.data) > MAX_LINE:
                 head, line.data = line.data[:MAX_LINE], line.data[MAX_LINE:]
                 yield self._record(piece.source, line, head, piece.end - len(line.data), cut=True)
+            if (piece.entry.seq, piece.offset) in self._handed:
+                line.handed, line.data = (piece.entry.seq, piece.offset), b""
 
     def _ended(self, piece: Piece, line: _Open, end: int) -> Iterator[Record]:
         while len(line.data) > MAX_LINE:
             head, line.data = line.data[:MAX_LINE], line.data[MAX_LINE:]
             yield self._record(piece.source, line, head, end - 1 - len(line.data), cut=True)
         data, line.data = line.data, b""
+        line.handed = None
         yield self._record(piece.source, line, data, end)
-
-    def _finish(self, source: str, line: _Open, *, partial: bool) -> Record:
-        data, line.data = line.data, b""
-        assert line.entry is not None
-        return self._record(source, line, data, line.entry.end, partial=partial)
 
     def _record(
         self, source: str, line: _Open, data: bytes, end: int, *, partial: bool = False, cut: bool = False
@@ -172,7 +180,7 @@ class Lines:
         if known is not None:
             line.level = known
         # A stretch of a line may lie before the entry that ends it: then it ends where that begins.
-        place = self._place(entry, max(end, entry.start), partial=partial)
+        place = self._place(entry, max(end, entry.start))
         return Record(
             LINE,
             source,
@@ -186,5 +194,16 @@ class Lines:
             cut=cut,
         )
 
-    def _place(self, entry: Entry, end: int, *, partial: bool = False) -> Place:
-        return Place(entry.seq, end - entry.start, end if self._single else None, partial)
+    def _after(self, entry: Entry, end: int) -> Place:
+        """Behind `end`, or behind what was read last: a cursor never goes back."""
+        return max(self._last, Place(entry.seq, end - entry.start, end if self._single else None), key=_order)
+
+    def _place(self, entry: Entry, end: int) -> Place:
+        self._last = place = self._after(entry, end)
+        handed = tuple(line.handed for line in self._open.values() if line.handed is not None)
+        waiting = self.unfinished
+        return replace(place, partial=handed, open=waiting) if handed or waiting else place
+
+
+def _order(place: Place) -> tuple[int, int]:
+    return place.order

@@ -182,9 +182,9 @@ class SourceLog(LogMonitor):
         for entry in self.journal.after(seq):
             if taken >= limit:
                 break
-            begin = max(position, entry.start) if entry.end > entry.start else entry.start
-            if entry.end > entry.start and entry.end <= position:
-                seq = entry.seq
+            begin = max(position, entry.start)
+            if entry.start < position and entry.end <= position:
+                seq = entry.seq  # before where the reader is
                 continue
             if position < entry.start:
                 self._between(found, entry, position)

@@ -31,7 +31,11 @@ from hostler.logs.reader import Origin, RecordReader
 from hostler.logs.records import Place, Record
 from hostler.logs.source import SourceLog
 
-_CURSOR = re.compile(r"([!-9;-~]{1,64}):(\d{1,19})\.(\d{1,19})(?:\.(\d{1,19}))?(p?)", re.ASCII)
+_CURSOR = re.compile(
+    r"([!-9;-~]{1,64}):(\d{1,19})\.(\d{1,19})(?:\.(\d{1,19}))?((?:p\d{1,19}\.\d{1,19}){0,64})"
+    r"(?:o(\d{1,19}))?",
+    re.ASCII,
+)
 ALL = Query()
 
 
@@ -182,8 +186,14 @@ class LogStore:
                 f"{cursor[:80]!r} is not a log cursor; use one as a record gave it, or leave it out",
                 param="cursor",
             )
-        epoch, seq, offset, position, partial = found.groups()
-        place = Place(int(seq), int(offset), int(position) if position and single else None, bool(partial))
+        epoch, seq, offset, position, partial, waiting = found.groups()
+        place = Place(
+            int(seq),
+            int(offset),
+            int(position) if position and single else None,
+            tuple((int(s), int(o)) for s, _, o in (part.partition(".") for part in partial.split("p")[1:])),
+            int(waiting or 0),
+        )
         if epoch == self.epoch:
             return place, False
         if self.files is None or epoch not in self.files.epochs:
