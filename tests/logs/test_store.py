@@ -17,11 +17,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hostler.clock import ManualClock
 from hostler.errors import ClientError, Gone, NotFound
 from hostler.logs.files import LogFiles
 from hostler.logs.hub import LogHub
 from hostler.logs.journal import EXIT, START
 from hostler.logs.query import Query, parse
+from hostler.logs.rate import RateLimit
 from hostler.logs.records import LINE, Record
 from hostler.logs.store import LogStore
 
@@ -409,3 +411,25 @@ async def test_on_gap_fail_when_the_buffer_has_passed(store: LogStore) -> None:
     with pytest.raises(Gone):
         await store.read("m", after=cursor, query=Query(on_gap="fail"))
     assert counted(await store.read("m", after=cursor)) == 5001
+
+
+async def test_a_flood_is_sampled_with_counted_gaps() -> None:
+    clock = ManualClock()
+    store = LogStore(LogHub())
+    log = store.log("m")
+    log.limit(RateLimit(100, clock))
+    for _ in range(10):
+        log.take(b"x" * 49 + b"\n", "stdout")
+    clock.advance(1.0)
+    log.take(b"calm\n", "stdout")
+    records = await store.read("m")
+    raw = log.history()
+    store.close()
+
+    assert [(r.kind, r.missed or len(r.raw)) for r in records] == [
+        ("line", 49),
+        ("line", 49),
+        ("gap", 400),
+        ("line", 4),
+    ]
+    assert b"\n[hostler] gap: 400 bytes missed\ncalm\n" in raw

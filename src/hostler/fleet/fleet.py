@@ -23,7 +23,7 @@ from hostler.fleet.idle import IdleTimer
 from hostler.fleet.lease import Lease
 from hostler.fleet.lives import Lives
 from hostler.fleet.refusals import refusal_error
-from hostler.fleet.slot import Launcher, ModelStatus, Slot, status_of
+from hostler.fleet.slot import Launcher, ModelStatus, Slot, log_rates, status_of
 from hostler.logs.hub import LogHub
 from hostler.process.guardian import Guardian
 from hostler.scheduler.core import Limits, Scheduler
@@ -93,6 +93,7 @@ class Fleet:
         self._idle: dict[ModelId, IdleTimer] = {}
         for model in config.models.values():
             self._add(model)
+        self._hub.limit(log_rates(config))
         self._priority: Mapping[ModelId, int] = config.routing.fifo.priority
         self._scheduler = Scheduler(policy, limits=_limits(config), max_wait=config.routing.fifo.max_wait)
         self._waiting: dict[int, _Waiter] = {}
@@ -203,6 +204,7 @@ class Fleet:
         """
         self._lives.launcher = launcher
         self._priority = config.routing.fifo.priority
+        self._hub.limit(log_rates(config))
         changed = [model.id for model in config.models.values() if self._take(model)]
         for model_id in self._slots.keys() - config.models.keys():
             self._slots[model_id].removed = True

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hostler.config.diff import process_differs
-from hostler.config.schema import Model
+from hostler.config.schema import Config, Model
 from hostler.core import Exit, ModelId, StartReason, State, StopReason
 from hostler.logs.source import SourceLog
 from hostler.process.run import Run, RunSpec
@@ -87,3 +87,11 @@ def status_of(slot: Slot, now: float, waiting: int) -> ModelStatus:
         last_exit=str(slot.last_exit) if slot.last_exit is not None else "",
         last_error=slot.last_error,
     )
+
+
+def log_rates(config: Config) -> dict[str, int]:
+    """How many bytes a second each model's log keeps; 0 for all."""
+    return {
+        model.id: config.logs.max_rate if model.logs.max_rate is None else model.logs.max_rate
+        for model in config.models.values()
+    }

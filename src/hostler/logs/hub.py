@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from hostler.clock import SYSTEM, Clock
@@ -12,6 +12,7 @@ from hostler.logs.files import LogFiles
 from hostler.logs.journal import GAP
 from hostler.logs.levels import Level
 from hostler.logs.monitor import CAPACITY, LogMonitor
+from hostler.logs.rate import RateLimit
 from hostler.logs.source import SourceLog
 
 
@@ -143,6 +144,11 @@ class LogHub:
             self._buffer_bytes = buffer_bytes
         if keep_runs is not None:
             self._keep_runs = keep_runs
+
+    def limit(self, rates: Mapping[str, int]) -> None:
+        """Keep no more than so many bytes a second of each of these models' logs; 0 is no bound."""
+        for name, rate in rates.items():
+            self.model(name).limit(RateLimit(rate, self._clock) if rate else None)
 
     def close(self) -> None:
         """End the followers of all monitors once they have read what is left."""

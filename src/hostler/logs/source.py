@@ -52,7 +52,7 @@ class Sink(Protocol):
 class SourceLog(LogMonitor):
     """A monitor that knows when and how each of its bytes came. The hub is its only maker."""
 
-    __slots__ = ("_first_seq", "_limiter", "_numbers", "_run", "_sink", "journal", "stream")
+    __slots__ = ("_dropped", "_first_seq", "_limiter", "_numbers", "_run", "_sink", "journal", "stream")
 
     def __init__(
         self,
@@ -72,13 +72,14 @@ class SourceLog(LogMonitor):
         self._run = first_run
         self._first_seq = first_seq
         self._limiter: Callable[[int], int] | None = None
+        self._dropped = 0  # bytes that the limiter has refused since the last marker
 
     def keep_in(self, sink: Sink | None) -> None:
         """Hand every entry on to `sink` as well."""
         self._sink = sink
 
     def limit(self, limiter: Callable[[int], int] | None) -> None:
-        """Let `limiter` say, for each write, how many of its bytes are kept; the others count as missed."""
+        """Let `limiter` say, for each write, how many of its bytes are kept; the others are counted."""
         self._limiter = limiter
 
     def write(self, data: Data) -> None:
@@ -92,12 +93,17 @@ class SourceLog(LogMonitor):
             return
         if self._limiter is not None:
             kept = self._limiter(size)
+            if kept and self._dropped:
+                self._tell_dropped()
+            self._dropped += size - kept
             if kept < size:
                 data = bytes(data)[:kept]
-                self._store(data, stream)
-                self.skip(size - kept)
-                return
         self._store(data, stream)
+
+    def _tell_dropped(self) -> None:
+        dropped, self._dropped = self._dropped, 0
+        if dropped:
+            self.skip(dropped)
 
     def _store(self, data: Data, stream: str) -> None:
         if not data:
@@ -142,6 +148,7 @@ class SourceLog(LogMonitor):
         """Note a start or an exit between two bytes."""
         if self.closed:
             return
+        self._tell_dropped()
         if self._mask is not None:
             mask = self._mask
             info = {key: mask(value) if isinstance(value, str) else value for key, value in info.items()}

@@ -28,7 +28,7 @@ from hostler.logs.hub import LogHub
 from hostler.logs.journal import EXIT, START
 from hostler.logs.query import Query
 from hostler.logs.reader import Origin, RecordReader
-from hostler.logs.records import Place, Record
+from hostler.logs.records import LINE, Place, Record
 from hostler.logs.source import SourceLog
 
 _CURSOR = re.compile(
@@ -205,19 +205,23 @@ class LogStore:
 
     async def _history(self, reader: RecordReader, query: Query, *, ends: bool) -> AsyncIterator[Record]:
         """What was there when the reader began."""
-        newest: deque[Record] | None = deque(maxlen=query.tail) if query.tail is not None else None
+        newest: deque[Record] | None = deque() if query.tail is not None else None
+        lines = 0
         async for record in self._until_now(reader, ends=ends):
             if query.over(record):
                 break
             if not query.wants(record):
                 continue
-            if newest is not None:
-                newest.append(record)
+            if newest is None:
+                reader.given += record.kind == LINE
+                yield record
+                if _is_full(query, reader):
+                    return
                 continue
-            reader.given += 1
-            yield record
-            if _is_full(query, reader):
-                return
+            newest.append(record)
+            lines += record.kind == LINE
+            while newest and lines > (query.tail or 0):
+                lines -= newest.popleft().kind == LINE
         for record in newest or ():
             yield record
 
@@ -234,7 +238,7 @@ class LogStore:
                 return
             if not query.wants(record):
                 continue
-            reader.given += 1
+            reader.given += record.kind == LINE
             yield record
             if _is_full(query, reader):
                 return

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import shlex
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from hostler import aio
 from hostler.clock import SYSTEM, Clock
@@ -19,11 +19,12 @@ from hostler.process import http_check, port, probe
 from hostler.process.ending import GONE_PATIENCE, Ending
 from hostler.process.failure import GUESS_LINES, Failures
 from hostler.process.guardian import Child, Guardian, SpawnError
+from hostler.process.log import Log
 from hostler.process.machine import Machine
 from hostler.process.output import Output
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from hostler.errors import StartFailed
 
@@ -53,39 +54,6 @@ class RunSpec:
     start_timeout: float = 120.0
     startup_grace: float = 0.0
     stop_grace: float = 10.0
-
-
-class Log(Protocol):
-    """Where the engine's output goes; its positions only grow."""
-
-    @property
-    def end(self) -> int:
-        """The position of the next byte."""
-        ...
-
-    def write(self, data: bytes, /) -> None:
-        """Take the bytes; never waits."""
-        ...
-
-    def take(self, data: bytes, stream: str, /) -> None:
-        """The same, of `stdout` or `stderr`."""
-        ...
-
-    def event(self, kind: str, info: Mapping[str, Any], /) -> None:
-        """Note a `start` or an `exit` among them."""
-        ...
-
-    def tail(self, lines: int, since: int = 0) -> list[str]:
-        """The last lines, none from before `since`."""
-        ...
-
-    def begin_run(self, number: int) -> None:
-        """What comes now belongs to this run."""
-        ...
-
-    def end_run(self, number: int) -> None:
-        """The process of this run has ended and its output has been taken."""
-        ...
 
 
 class _UnreadyError(Exception):
