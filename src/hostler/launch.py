@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hostler.config.commands import split_command
 from hostler.config.schema import Config, Model
+from hostler.config.texts import compile_cause
 from hostler.engines.locate import llama_server_argv
 from hostler.errors import ConfigError
 from hostler.fleet.slot import Launcher
 from hostler.logs.monitor import LogMonitor
+from hostler.process.causes import Cause, UserRule
 from hostler.process.port import is_free
 from hostler.process.run import RunSpec
 from hostler.scheduler.groups import GroupPolicy
@@ -28,13 +32,25 @@ def policy_of(config: Config) -> Policy:
     return GroupPolicy(config.routing.groups.values())
 
 
+def user_rules(config: Config) -> tuple[UserRule, ...]:
+    """The causes of failures that the configuration knows."""
+    return tuple(
+        UserRule(compile_cause(cause.pattern), Cause(cause.name, cause.message, cause.advice))
+        for cause in config.logs.causes
+    )
+
+
 def launcher_of(config: Config, log: LogMonitor) -> Launcher:
     """What is started for a model of `config`; the result raises ConfigError for an unusable command."""
 
+    rules = user_rules(config)
+
     def launch(model: Model) -> RunSpec:
         if model.model:
-            return _built_in(model, config, log)
-        return _spec(model, tuple(split_command(model.cmd)), model.proxy)
+            spec = _built_in(model, config, log)
+        else:
+            spec = _spec(model, tuple(split_command(model.cmd)), model.proxy)
+        return replace(spec, causes=rules) if rules else spec
 
     return launch
 

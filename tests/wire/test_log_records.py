@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from hostler.app import Hostler
+from hostler.config.schema import LogCause, Logs
 from hostler.logs.files import LogFiles
 from hostler.web import log_queries
 
 from .client import Client, request
-from .server import Front, config, in_process, running, stub, until
+from .server import Front, config, in_process, question, running, stub, until
 
 LOG = ["INFO: one", "WARNING: two", "ERROR: three", "INFO: four"]
 
@@ -222,3 +223,44 @@ async def test_the_memory_of_a_stopped_model_is_given_back(tmp_path: Path) -> No
         assert b"ERROR: three\n" in await hostler.logs.on_disk("a")
         assert [r.text for r in await hostler.logs.read("a") if r.kind == "line"][:1] == ["INFO: one"]
         await asyncio.sleep(0)
+
+
+async def test_what_an_engine_printed_while_it_served_a_request() -> None:
+    async with running(config(stub("a"))) as front:
+        await front.ask("POST", "/v1/chat/completions", question("a"), [("x-request-id", "first")])
+        await front.ask("POST", "/v1/chat/completions", question("a"), [("x-request-id", "second")])
+        await until(lambda: front.log("a").history().count(b"POST /v1/chat") == 2, "both to be printed")
+        first = await front.get("/api/requests/first/logs?format=ndjson")
+        unknown = await front.get("/api/requests/nobody/logs")
+
+    found = [json.loads(line) for line in first.body.splitlines()]
+    assert all(record["model"] == "a" for record in found)
+    assert sum("POST /v1/chat" in record.get("text", "") for record in found) <= 1
+    assert unknown.status == 404
+
+
+async def test_a_failure_says_where_its_log_is_and_what_users_know_of_it() -> None:
+    causes = (LogCause("no_gpu", "cannot find .* GPU", "there is no GPU", "plug one in"),)
+    broken = stub("a", stub_options={"startup_log": ["cannot find any GPU"], "exit_before_ready": 3})
+    models = config(broken, in_process("b", 1), logs=Logs(causes=causes))
+    async with running(models) as front:
+        answer = await front.chat("a")
+        details = answer.error["details"]
+        log = await front.get(f"/logs/a?cursor={details['cursor']}&grep=GPU")
+
+    assert details["cause"] == {"kind": "no_gpu", "message": "there is no GPU", "advice": "plug one in"}
+    assert details["run"] == 1
+    assert log.body == b"cannot find any GPU\n"
+
+
+async def test_an_engine_that_dies_under_a_request_says_why() -> None:
+    async with running(config(stub("a"))) as front:
+        await front.chat("a")
+        hanging = asyncio.create_task(front.chat("a", first_delay=600))
+        await until(lambda: front.status("a").active == 1, "the request to be served")
+        await front.kill("a")
+        details = (await hanging).error["details"]
+
+    assert details["exit"] == "killed by SIGKILL"
+    assert details["cause"]["kind"]
+    assert details["cursor"].startswith(front.hostler.logs.epoch)

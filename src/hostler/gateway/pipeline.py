@@ -21,6 +21,7 @@ from hostler.gateway.profiles import Profiles
 from hostler.gateway.request import Request
 from hostler.gateway.resolve import Local, Routes
 from hostler.logs.monitor import LogMonitor
+from hostler.logs.spans import RequestSpans
 
 MEGABYTE = 1_048_576
 # All request bodies in memory together: twice the largest single one, and never less than 1 GiB, so that
@@ -41,6 +42,7 @@ class Gateway:
         self.routes = Routes(config)
         self.profiles = Profiles(config.profiles)
         self.in_flight = InFlight()
+        self.spans = RequestSpans()
         self.pools = PoolSet()
         self.limit = config.max_body_mb * MEGABYTE
         self.budget = BodyBudget(max(MIN_BODY_BUDGET, 2 * self.limit))

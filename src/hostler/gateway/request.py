@@ -244,7 +244,12 @@ class Request:
         async def explain(error: UpstreamFailed) -> UpstreamFailed:
             return await self._explain(error, lease)
 
-        await forward(self, to_engine(self, name, target, wish, lease.base_url), explain)
+        log = self.gateway.fleet.slot(lease.model).log
+        span = self.gateway.spans.begin(self.request_id, lease.model, lease.run, log.mark())
+        try:
+            await forward(self, to_engine(self, name, target, wish, lease.base_url), explain)
+        finally:
+            span.until = log.newest_seq
 
     async def _explain(self, error: UpstreamFailed, lease: Lease) -> UpstreamFailed:
         fleet = self.gateway.fleet
@@ -255,6 +260,9 @@ class Request:
         if end is not None:
             message += f"; its process ended: {end}"
             details["exit"] = str(end)
+            run = fleet.slot(lease.model).last_run
+            if run is not None and run.number == lease.run:
+                details |= run.why_it_ended()
         details["log"] = log.tail(20)
         kind = Unreachable if isinstance(error, Unreachable) else UpstreamFailed
         return kind(message, details=details)

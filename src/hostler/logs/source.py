@@ -165,6 +165,13 @@ class SourceLog(LogMonitor):
         """The number of the newest entry; of a log without any, the newest of an earlier life."""
         return self.journal.newest or self._first_seq
 
+    def mark(self) -> str:
+        """The cursor behind the newest entry: what comes next is what follows it."""
+        seq = self.newest_seq
+        entry = self.journal.get(seq)
+        offset = entry.end - entry.start if entry is not None else 0
+        return f"{self.epoch}:{seq}.{offset}.{self.end}"
+
     def begin_run(self, number: int) -> None:
         self._run = number
         super().begin_run(number)

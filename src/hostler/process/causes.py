@@ -252,11 +252,23 @@ _EXIT_CODES: Final[dict[int, Cause]] = {
 }
 
 
-def guess_cause(lines: Sequence[str], end: Exit | None) -> Cause | None:
+@dataclass(frozen=True, slots=True)
+class UserRule:
+    """A cause that somebody wrote into the configuration; it goes before all others."""
+
+    pattern: re.Pattern[str]
+    cause: Cause
+
+
+def guess_cause(lines: Sequence[str], end: Exit | None, rules: Sequence[UserRule] = ()) -> Cause | None:
     """The most telling of the last `lines`, else what the way it ended suggests, else None.
 
     A kill by SIGKILL speaks for itself only when no line is more telling than "could not load the model".
+    What `rules` find goes before everything: whoever wrote them knows the engine.
     """
+    for rule in rules:
+        if any(rule.pattern.search(line[:LINE_LIMIT]) for line in reversed(lines)):
+            return rule.cause
     best: tuple[int, Cause] | None = None
     for line in reversed(lines):
         judged = _judge(line[:LINE_LIMIT])

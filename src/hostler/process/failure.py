@@ -14,6 +14,7 @@ from hostler.process.causes import (
     PERMISSION_DENIED,
     PORT_IN_USE,
     Cause,
+    UserRule,
     guess_cause,
 )
 
@@ -29,12 +30,25 @@ GUESS_LINES: Final = 200
 """An engine may print a long goodbye (a stack, a usage text) after the line that says why."""
 
 
+def as_details(cause: Cause | None) -> dict[str, str] | None:
+    """A cause in the details of an error."""
+    if cause is None:
+        return None
+    return {"kind": cause.kind, "message": cause.message, "advice": cause.advice}
+
+
 class Failures:
     """Makes the errors of one run."""
 
-    def __init__(self, model: ModelId, run: int) -> None:
+    def __init__(self, model: ModelId, run: int, rules: Sequence[UserRule] = ()) -> None:
+        self.cursor = ""  # where the run begins in the log of its model
         self._model = model
         self._run = run
+        self._rules = rules
+
+    def cause(self, lines: Sequence[str], end: Exit | None) -> Cause | None:
+        """What the last lines and the end say, by our rules and those of the configuration."""
+        return guess_cause(lines, end, self._rules)
 
     def make(
         self, what: str, *, cause: Cause | None, end: Exit | None = None, lines: Sequence[str] = ()
@@ -49,9 +63,8 @@ class Failures:
         details: dict[str, object] = {
             "model": self._model,
             "run": self._run,
-            "cause": None
-            if cause is None
-            else {"kind": cause.kind, "message": cause.message, "advice": cause.advice},
+            "cursor": self.cursor,
+            "cause": as_details(cause),
             "exit": None if end is None else str(end),
             "code": None if end is None else end.code,
             "signal": None if end is None else end.signal,
@@ -61,14 +74,14 @@ class Failures:
 
     def exited(self, end: Exit, seconds: float, lines: Sequence[str]) -> StartFailed:
         """It ended before it was ready; `lines` are the last `GUESS_LINES` of this run."""
-        cause = guess_cause(lines, end)
+        cause = self.cause(lines, end)
         if cause is None and end == Exit():
             cause = Cause("guardian", "the guardian process that watches the engines ended", "try again")
         return self.make(f"{end} after {seconds:.1f} s", cause=cause, end=end, lines=lines)
 
     def not_ready(self, timeout: float, said: str, lines: Sequence[str], end: Exit | None) -> StartFailed:
         """The deadline is over; `end` is how it ended when we stopped it and says nothing of the cause."""
-        cause = guess_cause(lines, None)
+        cause = self.cause(lines, None)
         if cause is None and said.startswith("status 404"):
             advice = "check checkEndpoint: the engine answers, but knows no such path"
             cause = Cause("timeout", "the health check was never answered with status 200", advice)

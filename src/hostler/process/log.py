@@ -37,3 +37,7 @@ class Log(Protocol):
     def end_run(self, number: int) -> None:
         """The process of this run has ended and its output has been taken."""
         ...
+
+    def mark(self) -> str:
+        """A cursor to what comes next."""
+        ...

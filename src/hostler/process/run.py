@@ -16,8 +16,9 @@ from hostler import aio
 from hostler.clock import SYSTEM, Clock
 from hostler.core import Exit, ModelId, StartReason, State, StopReason
 from hostler.process import http_check, port, probe
+from hostler.process.causes import UserRule
 from hostler.process.ending import GONE_PATIENCE, Ending
-from hostler.process.failure import GUESS_LINES, Failures
+from hostler.process.failure import GUESS_LINES, Failures, as_details
 from hostler.process.guardian import Child, Guardian, SpawnError
 from hostler.process.log import Log
 from hostler.process.machine import Machine
@@ -54,6 +55,7 @@ class RunSpec:
     start_timeout: float = 120.0
     startup_grace: float = 0.0
     stop_grace: float = 10.0
+    causes: tuple[UserRule, ...] = ()
 
 
 class _UnreadyError(Exception):
@@ -89,7 +91,7 @@ class Run:
         self._clock = clock
         self._on_state = on_state
         self._machine = Machine(self._moved)
-        self._failures = Failures(model, number)
+        self._failures = Failures(model, number, spec.causes)
         self._child: Child | None = None
         self._output: Output | None = None
         self._log_from = 0
@@ -126,6 +128,7 @@ class Run:
             raise RuntimeError("a run is started once")
         self.started_at = self._clock.monotonic()
         self._log_from = self._log.end
+        self._failures.cursor = self._log.mark()
         self._machine.to(State.STARTING)
         try:
             target = await self._target()
@@ -316,6 +319,12 @@ class Run:
         if self._machine.state is State.READY:
             self.stop_reason = StopReason.EXITED
             self._machine.to(State.STOPPED)
+
+    def why_it_ended(self) -> dict[str, object]:
+        """What is known of the end of a run that had become ready, for the details of an error."""
+        lines = self._log.tail(GUESS_LINES, self._log_from)
+        cause = self._failures.cause(lines, self.exit)
+        return {"cause": as_details(cause), "cursor": self._failures.cursor}
 
     async def wait(self) -> Exit:
         """Until the process has ended, whoever may still hold its output; of a run without one, at once."""

@@ -7,6 +7,7 @@ follower stands still until the socket takes more, and then is told how many byt
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from urllib.parse import unquote
 
 from starlette.requests import Request
@@ -14,9 +15,9 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from hostler.errors import ClientError
+from hostler.errors import ClientError, NotFound
 from hostler.gateway.edge import ClientGone, cancelled_when_gone, edge_of
-from hostler.logs.formats import as_run
+from hostler.logs.formats import CONTENT_TYPES, as_run, render
 from hostler.logs.monitor import LogMonitor
 from hostler.logs.query import Query
 from hostler.logs.text import TextStream
@@ -38,6 +39,7 @@ def routes() -> list[Route]:
     return [
         Route("/logs", history),
         Route("/logs/runs/{name:path}", runs),
+        Route("/api/requests/{id}/logs", of_request),
         Route("/logs/stream", stream),
         Route("/logs/stream/{name:path}", stream),
         Route("/logs/{name:path}", history),
@@ -77,6 +79,19 @@ async def runs(request: Request) -> Response:
     name = find_monitor(state, request.path_params["name"]).name
     found = await asyncio.to_thread(state.logs.runs, name)
     return json({"model": name, "epoch": state.logs.epoch, "runs": [as_run(run) for run in reversed(found)]})
+
+
+async def of_request(request: Request) -> Response:
+    """What an engine printed while it served a request."""
+    state = state_of(request)
+    span = state.gateway.spans.find(request.path_params["id"].encode())
+    if span is None:
+        raise NotFound("no request of that id is remembered, or it never reached an engine")
+    query = query_of(request, state.clock.wall().timestamp())
+    records = await state.logs.read(span.model, after=span.after, query=replace(query, cursor=None))
+    chosen = [record for record in records if span.until is None or record.place.seq <= span.until]
+    body = b"".join(render(record, query.format, state.logs.epoch, tag=False) for record in chosen)
+    return Response(body, media_type=CONTENT_TYPES[query.format])
 
 
 def names_of(state: WebState, monitor: LogMonitor, query: Query) -> list[str]:

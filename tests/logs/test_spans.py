@@ -1,0 +1,23 @@
+"""What must hold: the newest requests are remembered, and no more than so many."""
+
+from hostler.logs.spans import RequestSpans
+
+
+def test_the_oldest_is_forgotten() -> None:
+    spans = RequestSpans(limit=2)
+    for name in (b"a", b"b", b"a", b"c"):
+        spans.begin(name, "m", 1, "e:0.0.0")
+
+    assert spans.find(b"b") is None
+    assert len(spans) == 2
+
+
+def test_an_id_that_comes_again() -> None:
+    spans = RequestSpans()
+    spans.begin(b"a", "m", 1, "e:0.0.0")
+    span = spans.begin(b"a", "n", 2, "e:5.0.9")
+    span.until = 9
+
+    found = spans.find(b"a")
+    assert found is not None
+    assert (found.model, found.run, found.until) == ("n", 2, 9)
