@@ -14,9 +14,9 @@ import http.client
 import json
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypedDict, cast
-from urllib.parse import SplitResult, quote, urlsplit
+from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -254,6 +254,35 @@ class HostlerClient:
         if follow:
             _wait_without_limit(connection.sock)
         return LogStream(connection, response)
+
+    def records(
+        self, sources: Sequence[str] = (), params: Mapping[str, str] | None = None, *, follow: bool = False
+    ) -> LogStream:
+        """The records of logs as JSON by the line; an empty line is a sign of life.
+
+        `sources` are names as for `logs`, none of them means everything; `params` are the parameters of the
+        HTTP API (`tail`, `grep`, `cursor`, …).
+        """
+        path = "/logs/stream" if follow else "/logs"
+        pairs = [("format", "ndjson"), *(params or {}).items()]
+        if len(sources) == 1:
+            path += f"/{path_of(sources[0])}" if sources[0] else ""
+        else:
+            pairs += [("model", source) for source in sources]
+        connection, response = self._open(
+            "GET", f"{path}?{urlencode(pairs)}", patient=False, accept="application/x-ndjson"
+        )
+        if response.status != 200:
+            self._fail(connection, response)
+        if follow:
+            _wait_without_limit(connection.sock)
+        return LogStream(connection, response)
+
+    def runs(self, model: str) -> list[dict[str, Any]]:
+        """The runs of a model, newest first."""
+        return cast(
+            "list[dict[str, Any]]", self._ask_json("GET", f"/logs/runs/{path_of(model)}").get("runs") or []
+        )
 
     def log_url(self, source: str) -> str:
         """Where the log of `source` can be followed with any HTTP client."""

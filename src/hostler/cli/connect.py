@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from hostler.cli.outcome import CommandError, UsageError
-from hostler.client import ApiError, CallError, HostlerClient
+from hostler.client import ApiError, CallError, HostlerClient, NotRunningError
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -19,6 +19,17 @@ def client(arguments: Namespace) -> HostlerClient:
         return HostlerClient(arguments.url, arguments.api_key)
     except CallError as error:
         raise UsageError(str(error)) from error
+
+
+def answers(client: HostlerClient) -> bool:
+    """Whether there is anybody to ask."""
+    try:
+        client.version()
+    except NotRunningError:
+        return False
+    except CallError:
+        pass  # whatever is wrong with it, it is there
+    return True
 
 
 @contextlib.contextmanager

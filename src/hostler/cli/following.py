@@ -15,7 +15,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
-from hostler.cli import connect
+from hostler.cli import connect, log_files, log_records
 from hostler.cli.outcome import OK, UsageError
 from hostler.client import CallError
 from hostler.clock import SYSTEM
@@ -42,11 +42,18 @@ def logs(arguments: Namespace) -> int:
         raise UsageError("logs: --no-history leaves nothing to show without -f")
     if arguments.no_history and arguments.tail is not None:
         raise UsageError("logs: --tail and --no-history exclude each other")
+    if log_records.wanted(arguments):
+        return log_records.logs(arguments)
     client = connect.client(arguments)
+    source = arguments.sources[0] if arguments.sources else ""
+    if log_files.may_read(arguments) and not connect.answers(client):
+        tail = {} if arguments.tail is None else {"tail": str(arguments.tail)}
+        if log_files.show(arguments.sources, tail, as_json=False):
+            return OK
     out = sys.stdout.buffer
     with (
         connect.explained(),
-        client.logs(arguments.source, follow=arguments.follow, history=not arguments.no_history) as stream,
+        client.logs(source, follow=arguments.follow, history=not arguments.no_history) as stream,
     ):
         if arguments.follow:
             _follow(stream, out, arguments.tail)

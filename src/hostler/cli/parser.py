@@ -187,15 +187,27 @@ def _add_logs(commands: Commands) -> None:
         about="Show a log as it is held now, or follow it. The bytes are passed on as they are.",
     )
     parser.add_argument(
-        "source",
+        "sources",
         metavar="SOURCE",
-        nargs="?",
-        default="",
-        help="a model's id or alias, `proxy`, or `upstream` (default: everything together)",
+        nargs="*",
+        help="a model's id or alias, `proxy`, or `upstream`; several are read together (default: everything)",
     )
     parser.add_argument("-f", "--follow", action="store_true", help="go on as new output arrives")
     parser.add_argument("--tail", metavar="N", type=count, help="of the history, only the last N lines")
+    parser.add_argument("--head", metavar="N", type=count, help="only the first N lines")
     parser.add_argument("--no-history", action="store_true", help="with -f: only what is new")
+    parser.add_argument("--since", metavar="TIME", help="from a time on, or from so long ago (10m)")
+    parser.add_argument("--until", metavar="TIME", help="up to a time, or to so long ago")
+    parser.add_argument("--grep", metavar="RE", help="only lines that match a regular expression")
+    parser.add_argument("-v", "--invert", action="store_true", help="with --grep: only lines that do not")
+    parser.add_argument("--level", metavar="LEVEL", help="only lines of this level and above")
+    parser.add_argument("--stderr", action="store_true", help="only what came by standard error")
+    parser.add_argument("--stdout", action="store_true", help="only what came by standard output")
+    parser.add_argument("--run", metavar="N", help="only this run; -1 is the one before the newest")
+    parser.add_argument("--previous", action="store_true", help="the same as --run -1")
+    parser.add_argument("--json", action="store_true", help="records as JSON, one a line")
+    parser.add_argument("--runs", action="store_true", help="list the runs of a model instead")
+    parser.add_argument("--why", action="store_true", help="explain the last failure of a model instead")
 
 
 def _add_load(commands: Commands) -> None:

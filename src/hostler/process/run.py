@@ -368,12 +368,11 @@ class Run:
 
     def _end_info(self, end: Exit) -> dict[str, Any]:
         """What the log says of the end."""
-        asked = self.stop_reason is not None and self._asked.done()
         return {
             "exit": str(end),
             "code": end.code,
             "signal": end.signal,
-            "reason": str(self.stop_reason) if asked else "exited",
+            "reason": str(self.stop_reason) if self.stop_reason is not None else "exited",
             "seconds": round((self.ended_at or 0.0) - (self.started_at or 0.0), 3),
             "pid": self.pid,
         }
