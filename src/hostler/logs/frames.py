@@ -1,6 +1,6 @@
 """How an entry of a log lies in a file. Pure.
 
-A frame is a head of fixed size, a checksum over all that follows it, and the entry's bytes. Positions and
+A frame is a head of fixed size with a checksum over everything else, and the entry's bytes. Positions and
 numbers are absolute, so a file says by itself what it holds, and what is missing between two frames shows.
 """
 
@@ -58,7 +58,10 @@ def decode(buffer: bytes, at: int = 0) -> Frame | None:
     if info_size > MAX_INFO or size > MAX_DATA or end < start:
         return None
     after = at + HEAD + info_size + size
-    if after > len(buffer) or crc32(memoryview(buffer)[begin:after]) != sum_:
+    if after > len(buffer):
+        return None
+    view = memoryview(buffer)
+    if crc32(view[begin:after], crc32(view[at : at + 4])) != sum_:
         return None
     info_end = at + HEAD + info_size
     info: Mapping[str, Any] | None = json.loads(buffer[at + HEAD : info_end]) if info_size else None
