@@ -40,10 +40,9 @@ def encode(entry: Entry, data: bytes) -> bytes:
     info = b"" if entry.info is None else json.dumps(dict(entry.info), default=str).encode()
     time = max(0, round(entry.time * 1_000_000))
     rest = _REST.pack(entry.run, entry.seq, entry.start, entry.end, time, len(info), len(data))
-    sum_ = crc32(data, crc32(info, crc32(rest)))
-    return (
-        _FIRST.pack(MAGIC, _KINDS.index(entry.kind), _STREAMS.index(entry.stream), sum_) + rest + info + data
-    )
+    marks = bytes((MAGIC, _KINDS.index(entry.kind), _STREAMS.index(entry.stream), 0))
+    sum_ = crc32(data, crc32(info, crc32(rest, crc32(marks))))
+    return marks + sum_.to_bytes(4, "big") + rest + info + data
 
 
 def decode(buffer: bytes, at: int = 0) -> Frame | None:
