@@ -29,6 +29,10 @@ class FakeTransport:
         self.written = bytearray()
         self.closed = False
         self.reading = True
+        self.protocol: asyncio.BaseProtocol | None = None
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self.protocol = protocol
 
     def write(self, data: bytes) -> None:
         self.written += data
@@ -169,6 +173,53 @@ def test_what_is_not_an_answer_fails_and_ends_the_connection(answer: bytes) -> N
     assert sink.error is not None
     assert transport.closed
     assert keeper.kept == []
+
+
+SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\nX-A: 1\r\n\r\n"
+
+
+@pytest.mark.parametrize("split", [0, 1, 7])
+def test_a_switched_connection_is_given_away(split: int) -> None:
+    connection, transport, keeper = connect()
+    sink = Recorder()
+    connection.send(b"", b"", sink, method="GET", upgrade=True)
+    size = split or len(SWITCH)
+    for start in range(0, len(SWITCH), size):
+        last = start + size >= len(SWITCH)
+        connection.data_received(SWITCH[start : start + size] + (b"\x81\0" if last else b""))
+
+    assert sink.head is not None
+    assert sink.head.status == 101
+    assert (b"X-A", b"1") in sink.head.headers
+    assert not transport.reading
+    heir = asyncio.Protocol()
+    given, early = connection.detach(heir)
+    assert cast("object", given) is transport
+    assert early == b"\x81\0"
+    assert transport.protocol is heir
+    assert keeper.lost == [connection]
+    connection.abandon()
+    assert not transport.closed
+    with pytest.raises(UpstreamFailed):
+        connection.detach(heir)
+
+
+def test_a_connection_that_is_gone_before_it_is_taken() -> None:
+    connection, _, _ = connect()
+    connection.send(b"", b"", Recorder(), method="GET", upgrade=True)
+    connection.data_received(SWITCH)
+    connection.connection_lost(None)
+    with pytest.raises(UpstreamFailed):
+        connection.detach(asyncio.Protocol())
+
+
+def test_who_asked_for_a_switch_takes_another_answer_too() -> None:
+    connection, _, keeper = connect()
+    sink = Recorder()
+    connection.send(b"", b"", sink, method="GET", upgrade=True)
+    connection.data_received(SIZED.replace(b"200 OK", b"426 Upgrade Required\r\nUpgrade: websocket"))
+    assert (sink.body, sink.ended) == (b"hello", 1)
+    assert keeper.kept == [connection]
 
 
 @pytest.mark.parametrize("extra", [b"x", SIZED])

@@ -31,6 +31,7 @@ class Wire(asyncio.Transport):
         super().__init__()
         self.sent = b""
         self.closed = ""
+        self.protocol: asyncio.BaseProtocol
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.sent += bytes(data)
@@ -55,6 +56,12 @@ class Wire(asyncio.Transport):
 
     def resume_reading(self) -> None:
         pass
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self.protocol = protocol
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        return self.protocol
 
 
 class Connection:
@@ -283,6 +290,46 @@ async def test_trailers_are_not_headers() -> None:
     )
 
     assert seen[0]["headers"] == [(b"host", b"h"), (b"transfer-encoding", b"chunked")]
+    connection.protocol.connection_lost(None)
+
+
+async def test_a_connection_can_be_taken_over() -> None:
+    """And uvicorn then neither answers on it nor forgets to count it."""
+    taken: list[bytes] = []
+    over = asyncio.get_running_loop().create_future()
+
+    class Inner(asyncio.Protocol):
+        def data_received(self, data: bytes) -> None:
+            taken.append(data)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        taken.append(connection.protocol.take_over(Inner()))  # type: ignore[attr-defined]
+        await over
+
+    connection = Connection(app)
+    upgrade = b"GET /ws HTTP/1.1\r\nhost: h\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
+    assert await connection.feed(upgrade + b"early") == b""
+
+    (known,) = connection.state.connections
+    assert connection.wire.protocol is known
+    known.data_received(b"late")
+    assert taken == [b"early", b"late"]
+    over.set_result(None)
+    await connection.settle()
+    assert connection.state.tasks == set()
+    assert connection.wire.sent == b""
+    known.shutdown()
+    assert connection.wire.closed == "closed"
+    known.connection_lost(None)
+    assert connection.state.connections == set()
+
+
+async def test_a_connection_that_is_not_taken_over_goes_on() -> None:
+    connection = Connection(answering(start((b"content-length", b"2")), body(b"ok")))
+    upgrade = b"GET /ws HTTP/1.1\r\nhost: h\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
+    sent = await connection.feed(upgrade + GET + upgrade)
+
+    assert sent.count(b"HTTP/1.1 200 OK") == 3
     connection.protocol.connection_lost(None)
 
 

@@ -10,7 +10,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Literal
 
 import uvicorn
 
@@ -182,16 +182,22 @@ def question(model: str, *, stream: bool = False, **behaviour: Any) -> dict[str,
 
 
 @asynccontextmanager
-async def running(configuration: Config, *, plain: bool = False) -> AsyncIterator[Front]:
+async def running(
+    configuration: Config,
+    *,
+    plain: bool = False,
+    websockets: Literal["none", "websockets-sansio"] = "none",
+    tls: tuple[str, str] | None = None,
+) -> AsyncIterator[Front]:
     """Hostler with `configuration` behind its own server, or behind uvicorn as it comes (`plain`).
 
     At the end nothing may be left: no lease, no task, no byte of a body.
     """
     tasks = aio.alive()
     hostler = Hostler(configuration)
-    server = make_server(hostler.app, log=hostler.hub.proxy, tls=None)
+    server = make_server(hostler.app, log=hostler.hub.proxy, tls=tls)
     if plain:
-        server = Server(uvicorn.Config(hostler.app, http="httptools", ws="none", log_config=None))
+        server = Server(uvicorn.Config(hostler.app, http="httptools", ws=websockets, log_config=None))
         server.config.load()
     sockets = open_sockets("127.0.0.1", 0)
     # Without uvicorn's main loop, which looks ten times a second whether it is to end.

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import os
 from collections.abc import AsyncIterator
 from types import ModuleType
@@ -19,11 +18,10 @@ from typing import Any
 
 from hostler import aio
 from hostler.errors import InternalError
-from hostler.gateway import edge, websocket
+from hostler.gateway import edge, tunnel, websocket
 from hostler.gateway.connection import Connection, ResponseHead
 from hostler.gateway.edge import Message, PlainEdge, Receive, Scope, Send
 from hostler.gateway.headers import Headers, response_headers
-from hostler.gateway.tunnel import keep_alive
 
 # A message has to be held whole, since ASGI knows no parts of one. uvicorn allows 16 MiB by default; a video
 # of a few seconds, as ComfyUI sends them, may be larger.
@@ -148,7 +146,7 @@ class Link:
         self._reader = asyncio.StreamReader(limit=READ_BYTES)
         streams = asyncio.StreamReaderProtocol(self._reader)
         self._transport, self._early = engine.detach(streams)
-        keep_alive(self._transport.get_extra_info("socket"))
+        tunnel.keep_alive(self._transport.get_extra_info("socket"))
         self._writer = asyncio.StreamWriter(self._transport, streams, self._reader, loop)
         self._transport.resume_reading()
         self._timer: asyncio.TimerHandle | None = None
@@ -224,8 +222,13 @@ class Link:
         data = b"".join(self._protocol.data_to_send())
         if data and not self._transport.is_closing():
             self._writer.write(data)
-            with contextlib.suppress(OSError):  # whoever reads notices it too
-                await self._writer.drain()
+            try:
+                async with asyncio.timeout(tunnel.STALL_SECONDS):
+                    await self._writer.drain()
+            except TimeoutError:
+                self._transport.abort()
+            except OSError:
+                pass  # whoever reads notices it too
 
 
 def _library() -> ModuleType:

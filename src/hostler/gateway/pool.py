@@ -10,7 +10,7 @@ from hostler.config.schema import Tls
 from hostler.errors import UpstreamFailed
 from hostler.gateway.connection import Connection
 from hostler.gateway.origin import Origin
-from hostler.process.http_check import addresses
+from hostler.process.http_check import addresses, is_loopback
 
 # Idle connections kept for each origin. More requests at once than this is rare for one engine.
 MAX_IDLE = 64
@@ -82,7 +82,9 @@ class Pool:
             context = ssl.create_default_context(cafile=self._tls.ca or None)
         except OSError as error:
             raise Unreachable(f"cannot read the certificates in {self._tls.ca}: {reason(error)}") from error
-        if not self._tls.verify:
+        # As for its health check: nobody has a certificate for an address of this machine.
+        here = not self._tls.ca and is_loopback(addresses(self.origin.host)[0])
+        if here or not self._tls.verify:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         return context

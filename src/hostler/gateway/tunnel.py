@@ -8,12 +8,22 @@ ends by itself: the end of input at one end becomes the end of output at the oth
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 from typing import cast
 
 # How long what is left of a tunnel may stand still once one direction has ended. RFC 6455 (section 7.1.1)
 # lets a side wait for the other to close; nginx and HAProxy allow a lingering peer 5 to 30 s.
 LINGER_SECONDS = 10.0
+# Nobody hears from a connection that is not read, so it is looked at from time to time; a model that was held
+# for nothing is let go so much later.
+HELD_SECONDS = 5.0
+# How long a peer may take nothing of what is there for it. Who waits for it cannot say that it left: behind a
+# closed window not even the end of a connection arrives. nginx allows 60 s between two writes.
+STALL_SECONDS = 300.0
+# Both directions are over, or the peer has reset the connection; the peer sends no more (Linux).
+BROKEN = select.POLLERR | select.POLLHUP
+HALF = getattr(select, "POLLRDHUP", 0)
 # First probe after 15 s of silence, given up after three more 5 s apart: a websocket may be silent for days,
 # and nothing else tells of a peer that was switched off.
 KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_COUNT = 15, 5, 3
@@ -29,7 +39,10 @@ class End(asyncio.Protocol):
         self.finished = False  # its input has ended
         self.lost = False
         self._tunnel = tunnel
-        self._full = False  # before there was an other end to tell
+        self._full = False
+        self._held: asyncio.TimerHandle | None = None
+        self._looks = 0  # since the other end took something
+        self._unsent = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are of the right shape, but of no class of asyncio's.
@@ -55,6 +68,7 @@ class End(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = self.finished = True
+        self._stop_looking()
         transport = self.other.transport
         if transport is not None and not self.other.lost:
             # What it was sent still arrives; then it sees an end without a close frame.
@@ -73,10 +87,13 @@ class End(asyncio.Protocol):
         """Read no more: the other end is full."""
         if self.transport is not None and not self.finished:
             self.transport.pause_reading()
+            self._looks = 0
+            self._look_later()
 
     def go_on(self) -> None:
         """Read on, unless the other end is full."""
         if self.transport is not None and not self.finished and not self.other._full:
+            self._stop_looking()
             self.transport.resume_reading()
 
     def end_output(self) -> None:
@@ -89,7 +106,33 @@ class End(asyncio.Protocol):
         else:
             transport.close()
 
+    def _look_later(self) -> None:
+        self._held = asyncio.get_running_loop().call_later(HELD_SECONDS, self._look)
+
+    def _stop_looking(self) -> None:
+        if self._held is not None:
+            self._held.cancel()
+            self._held = None
+
+    def _look(self) -> None:
+        """Ask the system whether the peer is still there, since nobody reads what would tell."""
+        self._held = None
+        if self.transport is None or self.transport.is_closing():
+            return
+        found = condition(self.transport.get_extra_info("socket"))
+        unsent = self.other.unsent()
+        self._looks = self._looks + 1 if unsent == self._unsent else 0
+        self._unsent = unsent
+        if found & BROKEN or self._looks * HELD_SECONDS > STALL_SECONDS:
+            self.other.abort()  # what it was sent, it does not take
+            self.transport.abort()
+            return
+        if found & HALF:
+            self._tunnel.ending()  # its last words may still be wanted
+        self._look_later()
+
     def abort(self) -> None:
+        self._stop_looking()
         if self.transport is not None and not self.lost:
             self.transport.abort()
 
@@ -152,6 +195,15 @@ class Tunnel:
 
     def _measure(self) -> tuple[int, ...]:
         return self.client.received, self.engine.received, self.client.unsent(), self.engine.unsent()
+
+
+def condition(sock: socket.socket | None) -> int:
+    """What the system knows of a connection without reading it: BROKEN, HALF, or 0."""
+    if sock is None:
+        return 0
+    poll = select.poll()
+    poll.register(sock.fileno(), HALF)
+    return sum(event for _, event in poll.poll(0))
 
 
 def keep_alive(sock: socket.socket | None) -> None:

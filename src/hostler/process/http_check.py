@@ -71,7 +71,8 @@ def is_loopback(host: str) -> bool:
 
 
 @functools.cache
-def _tls(verify: bool) -> ssl.SSLContext:
+def tls_context(*, verify: bool) -> ssl.SSLContext:
+    """For connections to engines; made once, as it reads the system's certificates."""
     context = ssl.create_default_context()
     if not verify:  # nobody has a certificate for 127.0.0.1
         context.check_hostname = False
@@ -132,7 +133,7 @@ class _Check(asyncio.Protocol):
 
 async def _ask(target: Target, address: str) -> int:
     loop = asyncio.get_running_loop()
-    context = _tls(not target.loopback) if target.tls else None
+    context = tls_context(verify=not target.loopback) if target.tls else None
     transport, check = await loop.create_connection(
         lambda: _Check(target.request),
         address,

@@ -190,6 +190,8 @@ class HostlerProtocol(HttpToolsProtocol):
             )
             return
         self._unset_keepalive_if_required()
+        if self.parser.get_http_version() == "1.0":
+            self.expect_100_continue = False  # it knows no interim answers (RFC 9110, section 10.1.1)
         super().on_headers_complete()
         assert self._edge is not None
         self._edge.cycle = cycle = self.cycle
