@@ -19,6 +19,7 @@ from functools import partial
 from typing import Any, Self
 
 from hostler import __version__, aio
+from hostler.clock import SYSTEM
 from hostler.config.schema import Config
 from hostler.config.secrets import mask
 from hostler.core import ModelId, State
@@ -86,7 +87,12 @@ class Hostler:
     async def close(self, *, drain: float = DRAIN_SECONDS) -> None:
         """Let running requests end for up to `drain` seconds, stop every engine, end every log stream."""
         await self.preload.close()
+        until = SYSTEM.monotonic() + drain
         await self.fleet.close(drain=drain)
+        # What is left is served by peers, which need no lease.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, until - SYSTEM.monotonic())):
+                await self.gateway.in_flight.emptied()
         await self.guardian.close()
         self.gateway.close()
         self.logs.close()

@@ -297,6 +297,20 @@ async def test_3_a_peer_that_is_away_is_a_502_that_says_so() -> None:
     assert answer.error["message"].startswith("peer proxy error: gpu: cannot reach")
 
 
+async def test_j_a_peer_s_answer_comes_to_its_end_when_hostler_stops() -> None:
+    async with running(config(stub("behind"))) as behind:
+        await behind.chat("behind")
+        peers = {"p": Peer("p", f"http://127.0.0.1:{behind.port}", ("behind",))}
+        async with running(config(stub("a"), peers=peers)) as front:
+            stream = await front.stream("p/behind", tokens=30, chunk_delay=0.01)
+            closing = asyncio.create_task(front.hostler.close(drain=20))
+            body, complete = await stream.rest()
+            await closing
+
+    assert complete
+    assert body.endswith(b"data: [DONE]\n\n")
+
+
 async def test_6_upstream_of_a_peer() -> None:
     async with mirror() as port, running(config(stub("a"), peers={"gpu": peer("gpu", port, "o/b")})) as front:
         assert seen(await front.get("/upstream/gpu/o/b/x?y=1")).target == "/base/x?y=1"

@@ -5,6 +5,7 @@ An entry costs a request two dictionary operations; what is shown of it is worke
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import re
 import secrets
@@ -62,6 +63,13 @@ class InFlight:
         self.listeners: list[Listener] = []
         self._entries: dict[int, Entry] = {}
         self._next = 1
+        self._empty: asyncio.Future[None] | None = None
+
+    async def emptied(self) -> None:
+        """Return when no request is being served."""
+        while self._entries:
+            self._empty = asyncio.get_running_loop().create_future()
+            await self._empty
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -84,6 +92,8 @@ class InFlight:
         if self._entries.pop(entry.number, None) is not None:
             for listener in self.listeners:
                 listener("remove", entry)
+            if not self._entries and self._empty is not None and not self._empty.done():
+                self._empty.set_result(None)
 
     def cancel(self, name: str) -> bool:
         """End the request with this number or request id; False when there is none."""
