@@ -18,7 +18,9 @@ from hostler.config.schema import (
     Selector,
 )
 from hostler.core import ModelId, State
+from hostler.testing.serving import serving
 
+from .client import Client
 from .mirror import mirror, seen
 from .server import CHAT, Front, config, in_process, question, running, stub, until
 
@@ -298,14 +300,16 @@ async def test_3_a_peer_that_is_away_is_a_502_that_says_so() -> None:
 
 
 async def test_j_a_peer_s_answer_comes_to_its_end_when_hostler_stops() -> None:
+    """It takes longer than connections get once everything else has stopped."""
     async with running(config(stub("behind"))) as behind:
-        await behind.chat("behind")
         peers = {"p": Peer("p", f"http://127.0.0.1:{behind.port}", ("behind",))}
-        async with running(config(stub("a"), peers=peers)) as front:
-            stream = await front.stream("p/behind", tokens=30, chunk_delay=0.01)
-            closing = asyncio.create_task(front.hostler.close(drain=20))
-            body, complete = await stream.rest()
-            await closing
+        async with serving(config(stub("a"), peers=peers), drain=20.0) as (_, port):
+            client = await Client.connect(port)
+            await client.ask_stream(question("p/behind", stream=True, tokens=350, chunk_delay=0.01))
+            reading = asyncio.create_task(client.rest())
+        body, complete = await reading
+        client.leave()
+        await behind.until_idle()
 
     assert complete
     assert body.endswith(b"data: [DONE]\n\n")
