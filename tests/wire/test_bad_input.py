@@ -317,6 +317,16 @@ async def test_a_good_request_before_a_bad_one_is_answered() -> None:
         assert await client.end() == b""
 
 
+async def test_a_good_request_before_one_with_a_bad_body_is_answered() -> None:
+    async with served() as (_, client):
+        bad = b"POST /upstream/a/echo HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\n"
+        await client.send(request("POST", CHAT, question("a")) + request("GET", "/health") + bad)
+
+        assert (await client.read()).json()["object"] == "chat.completion"
+        assert (await client.read()).body == b"OK"
+        assert await client.end() == b""
+
+
 # -- unusual but right -------------------------------------------------------------------------------------
 
 

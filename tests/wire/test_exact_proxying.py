@@ -130,6 +130,34 @@ async def test_4_6_bodies_of_both_framings_arrive_however_they_are_cut(plain: bo
             client.leave()
 
 
+@pytest.mark.parametrize("kind", ["h2c", "websocket"])
+@pytest.mark.parametrize("size", [1, 7, 60, 1000])
+async def test_4_6_a_wish_to_switch_does_not_cost_the_body(kind: str, size: int) -> None:
+    """Java's own client sends every first request with one; the parser stops before the body."""
+    wish = [
+        ("connection", "Upgrade, HTTP2-Settings"),
+        ("upgrade", kind),
+        ("http2-settings", "AAEAAEAAAAIAAAAB"),
+    ]
+    evil = request("GET", "/upstream/a/evil")
+    whole = (
+        request("POST", X, evil, wish)
+        + request("POST", X, headers=[*wish, ("Transfer-Encoding", "chunked")])
+        + b"%x\r\n%b\r\n0\r\nx: y\r\n\r\n" % (len(evil), evil)
+        + request("POST", X, b"", wish)
+        + request("GET", X)
+    )
+    async with answered() as (front, engine):
+        client = await front.connect()
+        for start in range(0, len(whole), size):
+            await client.send(whole[start : start + size])
+            await asyncio.sleep(0)
+        for _ in range(4):
+            assert (await client.read()).body == b"ok"
+        assert engine.bodies == [evil, evil, b"", b""]
+        assert not any(b"evil" in head for head in engine.heads)
+
+
 # -- answers -----------------------------------------------------------------------------------------------
 
 

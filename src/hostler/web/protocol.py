@@ -19,6 +19,8 @@ from hostler.gateway import websocket
 from hostler.gateway.answers import error_answer
 from hostler.gateway.edge import EXTENSION
 from hostler.gateway.tunnel import keep_alive
+from hostler.web.heads import FRAMING, has_body, wrong_head
+from hostler.web.oldclients import OldSend
 from hostler.web.upgrade import ServerUpgrade, TakenOver
 
 # nginx allows four buffers of 8 KiB for large heads, Apache 100 fields of 8 KiB, Node 16 KiB in all.
@@ -67,41 +69,6 @@ class ServerEdge:
             transport.abort()
 
 
-class OldSend:
-    """`send` for a client that speaks HTTP/1.0: to it, uvicorn would send chunks that it does not know.
-
-    Without a length, the end of the connection is the end of the answer.
-    """
-
-    def __init__(self, cycle: RequestResponseCycle) -> None:
-        self._cycle = cycle
-        self._send = cycle.send
-        self._until_close = False
-
-    async def __call__(self, message: Any) -> None:
-        cycle = self._cycle
-        if message["type"] == "http.response.start":
-            measured = any(name.lower() == b"content-length" for name, _ in message["headers"])
-            bodiless = cycle.scope["method"] == "HEAD" or message["status"] in (204, 304)
-            # What uvicorn takes for decided it does not announce.
-            cycle.chunked_encoding = self._until_close = not measured and not bodiless
-            if measured:
-                cycle.chunked_encoding = None
-        if message["type"] == "http.response.start" or not self._until_close:
-            await self._send(message)
-            return
-        if cycle.flow.write_paused and not cycle.disconnected:
-            await cycle.flow.drain()
-        if cycle.disconnected:
-            return
-        cycle.transport.write(message.get("body", b""))
-        if not message.get("more_body", False):
-            cycle.response_complete = True
-            cycle.message_event.set()
-            cycle.transport.close()
-            cycle.on_response()
-
-
 class HostlerProtocol(HttpToolsProtocol):
     """One client connection."""
 
@@ -113,9 +80,12 @@ class HostlerProtocol(HttpToolsProtocol):
         self._head_began = False
         self._head_bytes = 0  # of the head that is coming in, without the read in which it began
         self._read_bytes = 0
+        self._barren = 0  # bytes since the body last grew: trailers, or chunk extensions
         self._deaf = False  # something was refused; nothing after it can be understood
         self._head_timer: asyncio.TimerHandle | None = None
         self._linger_timer: asyncio.TimerHandle | None = None
+        self._bodiless = False  # the parser overlooks the body of this request
+        self._resuming = False  # the parser reads a head of ours
         # The request behind which the connection may be switched, and what has come behind it.
         self._switching: RequestResponseCycle | None = None
         self._early = b""
@@ -153,6 +123,7 @@ class HostlerProtocol(HttpToolsProtocol):
             self._refuse(ClientError(f"this is not a valid HTTP request ({error})"))
             return
         if not self._in_head or self._deaf:
+            self._count_barren(len(data))
             return
         if was_in_head and not self._head_began:
             self._head_bytes += len(data)
@@ -164,6 +135,8 @@ class HostlerProtocol(HttpToolsProtocol):
     # -- httptools callbacks ----------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
+        if self._resuming:
+            return
         super().on_message_begin()
         self._in_head = self._head_began = True
         self._head_bytes = 0
@@ -171,12 +144,18 @@ class HostlerProtocol(HttpToolsProtocol):
         scope: dict[str, Any] = self.scope  # type: ignore[assignment]  # uvicorn's type knows no extension of ours
         scope["extensions"] = {EXTENSION: self._edge}
 
+    def on_url(self, url: bytes) -> None:
+        if not self._resuming:
+            super().on_url(url)
+
     def on_header(self, name: bytes, value: bytes) -> None:
         # Trailers come this way too. They would be taken for headers, which are what requests are judged by.
         if self._in_head:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
+        if self._resuming:
+            return
         self._in_head = False
         self._stop_head_timer()
         if self._deaf:
@@ -189,14 +168,20 @@ class HostlerProtocol(HttpToolsProtocol):
                 )
             )
             return
+        version = self.parser.get_http_version()
+        if wrong := wrong_head(version, self.headers):
+            self._refuse(ClientError(f"this is not a valid HTTP request ({wrong})"))
+            return
         self._unset_keepalive_if_required()
-        if self.parser.get_http_version() == "1.0":
+        if version == "1.0":
             self.expect_100_continue = False  # it knows no interim answers (RFC 9110, section 10.1.1)
         super().on_headers_complete()
         assert self._edge is not None
         self._edge.cycle = cycle = self.cycle
         self._edges.append(self._edge)
-        if self.parser.should_upgrade() and websocket.wants_websocket(
+        upgrade = self.parser.should_upgrade()
+        self._bodiless = upgrade and has_body(self.headers)
+        if upgrade and websocket.wants_websocket(
             self.scope["method"], self.scope["http_version"], self.headers
         ):
             extensions: dict[str, Any] = cycle.scope["extensions"]
@@ -205,12 +190,13 @@ class HostlerProtocol(HttpToolsProtocol):
             cycle.send = OldSend(cycle)  # type: ignore[method-assign]  # this one object gets another one
 
     def on_body(self, body: bytes) -> None:
+        self._barren = -self._read_bytes  # this read does not count
         # What follows a refusal is nobody's.
         if not self._deaf and self._cycle() is not None:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        if not self._deaf and self._cycle() is not None:
+        if not self._deaf and not self._bodiless and self._cycle() is not None:
             super().on_message_complete()
             if not self.pipeline:
                 # A large body stopped the reading, and whoever does not read does not see the client go.
@@ -223,6 +209,16 @@ class HostlerProtocol(HttpToolsProtocol):
             self._did_not_switch()
 
     # -- inner ------------------------------------------------------------------------------------------
+
+    def _count_barren(self, size: int) -> None:
+        """A body that does not grow must end: the parser keeps what it reads of a trailer."""
+        cycle = self._cycle()
+        if self._deaf or cycle is None or not cycle.more_body:
+            self._barren = 0
+            return
+        self._barren += size
+        if self._barren > MAX_HEAD_BYTES:
+            self._refuse(HeadTooLarge(f"the request's trailers are larger than {MAX_HEAD_BYTES} bytes"))
 
     def _cycle(self) -> RequestResponseCycle | None:
         return self.cycle  # uvicorn declares it never None, and starts with None
@@ -253,6 +249,8 @@ class HostlerProtocol(HttpToolsProtocol):
 
     def _refuse(self, error: ClientError) -> None:
         """Answer what cannot be a request, and close: nothing after it can be understood."""
+        if self._deaf:
+            return  # the parser went on behind a head that was refused
         cycle = self._cycle()
         self._deaf = True
         self._in_head = False
@@ -266,9 +264,17 @@ class HostlerProtocol(HttpToolsProtocol):
         elif not cycle.more_body:
             # The requests before this one are in order: their answers still go out.
             cycle.keep_alive = False
+        elif self.pipeline:
+            # It was not begun yet, and never will be; those before it are answered.
+            self.pipeline.popleft()
+            self._edges.pop()
+            before = self._edges[-1].cycle
+            assert before is not None
+            before.keep_alive = False
+            self.cycle = before
         else:
             # The request that is being served goes wrong in its body.
-            if not cycle.response_started and not self.pipeline:
+            if not cycle.response_started:
                 self._say(error)
             else:
                 self.transport.close()
@@ -299,10 +305,27 @@ class HostlerProtocol(HttpToolsProtocol):
                     self._switching = self.cycle
                     self._wait_to_switch(data)
                     return
+                if self._bodiless:
+                    parser = self._resume()
                 # No protocol to switch to: the request is answered as if it had not asked, and what comes
                 # after it is the next one.
             else:
                 return
+
+    def _resume(self) -> httptools.HttpRequestParser:
+        """A parser that stands before the body of the request in hand.
+
+        llhttp knows no request with a body and a wish to switch, though Java's client sends each of its first
+        requests with one (for HTTP/2): it takes the body for the new protocol, or for the next request.
+        """
+        self._bodiless = False
+        parser = self.parser = httptools.HttpRequestParser(self)
+        parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn has it
+        framing = [name + b": " + value + b"\r\n" for name, value in self.headers if name in FRAMING]
+        self._resuming = True
+        parser.feed_data(b"POST / HTTP/1.1\r\n" + b"".join(framing) + b"\r\n")
+        self._resuming = False
+        return parser
 
     # -- connections that stop being HTTP ---------------------------------------------------------------
 
