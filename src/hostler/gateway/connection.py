@@ -86,6 +86,7 @@ class Connection(asyncio.Protocol):
         self._is_head_request = False
         self._may_switch = False
         self._switched: ResponseHead | None = None
+        self._barren = 0  # bytes since the head, or since the body last grew: trailers, or chunk extensions
         self._early = b""  # what came behind a 101, in the same read
         self._until_close = False
         self._complete = False
@@ -116,6 +117,7 @@ class Connection(asyncio.Protocol):
         self._head = None
         self._head_bytes = 0
         self._got_bytes = self._until_close = self._complete = False
+        self._barren = 0
         self._is_head_request = method == "HEAD"
         self._may_switch = upgrade
         if len(body) > 65_536:
@@ -183,9 +185,15 @@ class Connection(asyncio.Protocol):
             self._flush()
             self._fail(f"its answer is not valid HTTP ({error})")
             return
-        self._flush()
+        if self._pieces:
+            self._barren = 0
+            self._flush()
+        elif self._head is not None:
+            self._barren += len(data)
         if self._complete:
             self._finish()
+        elif self._barren > MAX_HEAD_BYTES:
+            self._fail("its trailers are too large")
 
     def eof_received(self) -> bool:
         return False
@@ -220,6 +228,8 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
+        if not 100 <= status <= 599:
+            raise ValueError(f"no such status: {status}")
         if status < 200:
             if status == 101 and self._may_switch:
                 self._switched = ResponseHead(status, self._pending_headers)
@@ -231,6 +241,8 @@ class Connection(asyncio.Protocol):
             if lower == b"content-length":
                 head.length = int(value)
             elif lower == b"transfer-encoding":
+                if chunked or value.strip().lower() != b"chunked":
+                    raise ValueError(f"unknown transfer encoding {value!r}")
                 chunked = True
         no_body = self._is_head_request or status in (204, 304)
         self._until_close = not no_body and not chunked and head.length is None
@@ -238,8 +250,6 @@ class Connection(asyncio.Protocol):
             self._reusable = False
         self._head = head
         assert self._sink is not None
-        if status > 599:
-            raise ValueError(f"no such status: {status}")
         self._sink.on_head(head)
         if self._is_head_request and (chunked or head.length != 0):
             # llhttp does not know that this answers a HEAD and would wait for the body; the answer is
