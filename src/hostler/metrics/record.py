@@ -1,0 +1,241 @@
+"""What is known about one request for a model: while it runs, and as the row that stays.
+
+`RequestRecord` is filled in by whoever carries the request; `ActivityRow` is what the store keeps and the
+API shows. Speeds are tokens per second, times of day are milliseconds since 1970 (UTC), spans milliseconds.
+-1 stands for what nobody said, as llama-swap's clients know it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from hostler.errors import HostlerError
+
+UNKNOWN = -1
+# Of an error's text; the longest of ours, with a cause and an advice, is shorter.
+MAX_ERROR = 500
+
+
+class ErrorKind(StrEnum):
+    """Whose fault it was that a request failed; the empty one is a request that did not."""
+
+    NONE = ""
+    CLIENT = "client"
+    CONFIG = "config"
+    ENGINE = "engine"
+    US = "us"
+    CANCELLED = "cancelled"
+
+
+_FAULTS = {
+    "client": ErrorKind.CLIENT,
+    "config": ErrorKind.CONFIG,
+    "model": ErrorKind.ENGINE,
+    "hostler": ErrorKind.US,
+}
+
+
+def kind_of(error: HostlerError) -> ErrorKind:
+    """Whose fault `error` is, in the words of the activity."""
+    return _FAULTS[error.fault]
+
+
+def kind_of_status(status: int) -> ErrorKind:
+    """Whose fault an engine's own answer tells of."""
+    if status < 400:
+        return ErrorKind.NONE
+    return ErrorKind.CLIENT if status < 500 else ErrorKind.ENGINE
+
+
+@dataclass(frozen=True, slots=True)
+class ActivityRow:
+    """One finished request.
+
+    `timestamp_ms` is the end of the request. `duration_ms` is all of it: `queue_ms` in line, `load_ms` for
+    the engine to become ready, the rest at work. `first_byte_ms` and `first_token_ms` count from the arrival
+    of the request. `status` is 0 when the client left before there was one. `speed_estimated` marks
+    `tokens_per_second` as computed by us.
+    """
+
+    id: int
+    timestamp_ms: int
+    model: str
+    path: str
+    content_type: str = ""
+    status: int = 0
+    cache_tokens: int = 0
+    draft_tokens: int = 0
+    draft_accepted_tokens: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    prompt_per_second: float = 0.0
+    tokens_per_second: float = 0.0
+    duration_ms: int = 0
+    error: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    request_id: str = ""
+    key: str = ""
+    run: int = 0
+    queue_ms: int = UNKNOWN
+    load_ms: int = UNKNOWN
+    first_byte_ms: int = UNKNOWN
+    first_token_ms: int = UNKNOWN
+    bytes_in: int = 0
+    bytes_out: int = 0
+    finish_reason: str = ""
+    error_kind: ErrorKind = ErrorKind.NONE
+    speed_estimated: bool = False
+
+
+@dataclass(slots=True)
+class Tokens:
+    """What an answer said about tokens; the fields of `usage.Usage` that a row keeps.
+
+    All zeros is an answer that said nothing; in one that said something, -1 is what it left out.
+    """
+
+    input: int = 0
+    output: int = 0
+    cached: int = 0
+    draft: int = 0
+    draft_accepted: int = 0
+    prompt_per_second: float = 0.0
+    tokens_per_second: float = 0.0
+    estimated: bool = False
+
+
+class RequestRecord:
+    """A request that runs; `Recorder.begin` makes it, the gateway writes its fields as it learns them.
+
+    Times are monotonic seconds; None is what has not happened. Whoever carries the request may set any
+    field at any time before `Recorder.finish`, which reads them once.
+    """
+
+    __slots__ = (
+        "began",
+        "bytes_in",
+        "bytes_out",
+        "content_type",
+        "engine_ms",
+        "error",
+        "error_kind",
+        "finish_reason",
+        "finished",
+        "first_byte",
+        "first_token",
+        "granted",
+        "key",
+        "load_seconds",
+        "metadata",
+        "model",
+        "path",
+        "request_body",
+        "request_headers",
+        "request_id",
+        "response",
+        "response_headers",
+        "run",
+        "status",
+        "tokens",
+    )
+
+    def __init__(self, *, model: str, path: str, request_id: str, key: str, began: float) -> None:
+        self.model = model
+        self.path = path
+        self.request_id = request_id
+        self.key = key
+        self.began = began
+        self.run = 0
+        self.granted: float | None = None  # the lease was given
+        self.load_seconds: float | None = None  # of the wait for the lease, what the engine's start took
+        self.first_byte: float | None = None
+        self.first_token: float | None = None
+        self.status = 0
+        self.content_type = ""
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.tokens = Tokens()
+        self.engine_ms = 0.0  # the engine's own time for prompt and answer, where it says
+        self.finish_reason = ""
+        self.error = ""
+        self.error_kind = ErrorKind.NONE
+        self.metadata: dict[str, str] = {}
+        # Only for captures; None when nobody wants them.
+        self.request_headers: Mapping[str, str] | None = None
+        self.request_body: bytes | None = None
+        self.response_headers: Mapping[str, str] | None = None
+        self.response: object | None = None  # a captures.Collector
+        self.finished = False
+
+    def fail(self, error: HostlerError) -> None:
+        """The request ends with an error of ours."""
+        self.status = error.status
+        self.error = error.message
+        self.error_kind = kind_of(error)
+
+    def cancel(self) -> None:
+        """The client left, or somebody cancelled the request; what had happened before stays."""
+        self.error_kind = ErrorKind.CANCELLED
+        if not self.error:
+            self.error = "cancelled"
+
+
+def row_of(record: RequestRecord, *, number: int, now: float, wall_ms: int) -> ActivityRow:
+    """The row that stays of `record`, which ended at `now`."""
+    tokens = record.tokens
+    kind = record.error_kind or kind_of_status(record.status)
+    began = record.began
+    queue, load = _waits(record)
+    return ActivityRow(
+        id=number,
+        timestamp_ms=wall_ms,
+        model=record.model,
+        path=record.path,
+        content_type=record.content_type,
+        status=record.status,
+        cache_tokens=tokens.cached,
+        draft_tokens=tokens.draft,
+        draft_accepted_tokens=tokens.draft_accepted,
+        input_tokens=tokens.input,
+        output_tokens=tokens.output,
+        prompt_per_second=tokens.prompt_per_second,
+        tokens_per_second=tokens.tokens_per_second,
+        duration_ms=max(_milliseconds(now - began), round(record.engine_ms)),
+        error=shortened(record.error),
+        metadata=dict(record.metadata),
+        request_id=record.request_id,
+        key=record.key,
+        run=record.run,
+        queue_ms=queue,
+        load_ms=load,
+        first_byte_ms=_span(began, record.first_byte),
+        first_token_ms=_span(began, record.first_token),
+        bytes_in=record.bytes_in,
+        bytes_out=record.bytes_out,
+        finish_reason=record.finish_reason,
+        error_kind=kind,
+        speed_estimated=tokens.estimated,
+    )
+
+
+def shortened(text: str) -> str:
+    """`text`, cut to what a row keeps of an error."""
+    return text if len(text) <= MAX_ERROR else text[:MAX_ERROR] + "..."
+
+
+def _waits(record: RequestRecord) -> tuple[int, int]:
+    if record.granted is None:
+        return UNKNOWN, UNKNOWN
+    waited = record.granted - record.began
+    load = min(record.load_seconds or 0.0, waited)
+    return _milliseconds(waited - load), _milliseconds(load)
+
+
+def _span(began: float, moment: float | None) -> int:
+    return UNKNOWN if moment is None else _milliseconds(moment - began)
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(0, round(seconds * 1000))
