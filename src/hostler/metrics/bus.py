@@ -1,0 +1,139 @@
+"""What happens, as a ring of numbered events that any number of listeners read with a cursor.
+
+Publishing costs the same for one listener and for a thousand, and never waits: a listener is a position and
+a wake-up. One that was too slow is told how many events it missed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+
+# Events kept for those who come back: minutes of a busy server.
+MAX_EVENTS = 4096
+# And their bytes, whatever is in them.
+MAX_BYTES = 8 * 1_048_576
+
+InFlightListener = Callable[[str, Mapping[str, object]], None]
+
+
+class InFlightTable(Protocol):
+    """The requests that run; whoever tracks them offers this.
+
+    An entry is `{"id", "timestamp", "model", "req_path", "method", "req_headers", "remote_ip",
+    "resp_headers", "resp_bytes", "elapsed_ms"}` and maybe `"metadata"`, secrets in headers covered.
+    """
+
+    def snapshot(self) -> Sequence[Mapping[str, object]]:
+        """Every entry as it is now."""
+        ...
+
+    def listen(self, listener: InFlightListener) -> Callable[[], None]:
+        """Call `listener("upsert", entry)` and `listener("remove", {"id": id})` for each change, byte counts
+        of one request at most every 250 ms; returns what ends that.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event; `data` is JSON."""
+
+    number: int
+    type: str
+    data: bytes
+
+
+class EventBus:
+    """The ring. Only the event loop's thread may call it."""
+
+    def __init__(self, *, max_events: int = MAX_EVENTS, max_bytes: int = MAX_BYTES) -> None:
+        self.epoch = secrets.token_hex(4)
+        self._max_events = max_events
+        self._max_bytes = max_bytes
+        self._events: deque[Event] = deque()
+        self._bytes = 0
+        self._end = 0  # the number of the newest event
+        self._waiters: dict[asyncio.Future[None], None] = {}
+        self.closed = False
+
+    def __repr__(self) -> str:
+        return (
+            f"<EventBus {self.epoch} | {len(self._events)} held of {self._end}, {len(self._waiters)} waiting>"
+        )
+
+    @property
+    def end(self) -> int:
+        """The number of the newest event; 0 before the first."""
+        return self._end
+
+    @property
+    def waiting(self) -> int:
+        """How many listeners wait for the next event."""
+        return len(self._waiters)
+
+    def publish(self, kind: str, data: object) -> None:
+        """Tell everybody that something of `kind` happened; `data` becomes JSON at once."""
+        if self.closed:
+            return
+        self._end += 1
+        event = Event(self._end, kind, msgspec.json.encode(data))
+        self._events.append(event)
+        self._bytes += len(event.data)
+        while len(self._events) > self._max_events or (
+            self._bytes > self._max_bytes and len(self._events) > 1
+        ):
+            self._bytes -= len(self._events.popleft().data)
+        self._wake()
+
+    def read(self, after: int, limit: int = 256) -> tuple[list[Event], int]:
+        """Up to `limit` events after number `after`, and how many between are lost."""
+        if after >= self._end:
+            return [], 0
+        first = self._events[0].number
+        missed = max(0, first - after - 1)
+        skip = max(0, after + 1 - first)
+        return [self._events[index] for index in range(skip, min(len(self._events), skip + limit))], missed
+
+    def resume(self, text: str) -> tuple[int, bool]:
+        """The number that an id of `id_of` names, and whether it is of this life; 0 when it is not."""
+        epoch, _, digits = text.partition("-")
+        if epoch == self.epoch and digits.isascii() and digits.isdigit() and int(digits) <= self._end:
+            return int(digits), True
+        return 0, False
+
+    def id_of(self, number: int) -> str:
+        """What a listener shows to go on after event `number`."""
+        return f"{self.epoch}-{number}"
+
+    def register_waiter(self) -> asyncio.Future[None]:
+        """A future that the next event fulfils; in the same step in which the caller saw there is none."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self.closed:
+            waiter.set_result(None)
+        else:
+            self._waiters[waiter] = None
+        return waiter
+
+    def forget_waiter(self, waiter: asyncio.Future[None]) -> None:
+        """It waits no more."""
+        self._waiters.pop(waiter, None)
+
+    def close(self) -> None:
+        """No more events; listeners end."""
+        self.closed = True
+        self._wake()
+
+    def _wake(self) -> None:
+        if not self._waiters:
+            return
+        waiters, self._waiters = self._waiters, {}
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)

@@ -1,0 +1,119 @@
+"""The one thing the gateway talks to: a request begins, is filled in, and ends once.
+
+`finish` gives the row its id, hands it to the store, the capture to the compressor, counts for Prometheus
+and tells the listeners; nothing in it waits or fails for what others do.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hostler.clock import SYSTEM, Clock
+from hostler.metrics.captures import Capture, Collector, rule_of, shown_headers
+from hostler.metrics.record import ActivityRow, RequestRecord, row_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from hostler.metrics.activity import ActivityStore
+    from hostler.metrics.bus import EventBus
+    from hostler.metrics.captures import Captures
+    from hostler.metrics.families import RequestFamilies
+
+
+class Recorder:
+    """Turns requests into rows, captures, counts and events. Only the event loop's thread may call it."""
+
+    def __init__(
+        self,
+        *,
+        store: ActivityStore,
+        captures: Captures,
+        bus: EventBus,
+        families: RequestFamilies,
+        clock: Clock = SYSTEM,
+    ) -> None:
+        self._store = store
+        self._captures = captures
+        self._bus = bus
+        self._families = families
+        self._clock = clock
+
+    def begin(self, *, model: str, path: str, request_id: str = "", key: str = "") -> RequestRecord:
+        """A request for `model` (its real id) arrived; `path` is without `/v`, `/audioapi`, `/upstream/MODEL`."""
+        return RequestRecord(
+            model=model, path=path, request_id=request_id, key=key, began=self._clock.monotonic()
+        )
+
+    def capture_request(
+        self, record: RequestRecord, headers: Iterable[tuple[bytes, bytes]], body: bytes
+    ) -> None:
+        """Keep what is sent to the engine, if anybody wants captures; call it after the filters."""
+        if not self._captures.enabled:
+            return
+        record.request_headers = shown_headers(headers)
+        if rule_of(record.path).request_body:
+            record.request_body = body
+
+    def capture_response(
+        self, record: RequestRecord, headers: Iterable[tuple[bytes, bytes]]
+    ) -> Collector | None:
+        """Keep the answer's headers; returns where its body goes, None when nobody wants it.
+
+        Answers that failed keep no body, as the error is in the row.
+        """
+        if record.request_headers is None or not self._captures.enabled:
+            return None
+        record.response_headers = shown_headers(headers)
+        if record.status != 200 or not rule_of(record.path).response_body:
+            return None
+        collector = self._captures.collector()
+        record.response = collector
+        return collector
+
+    def finish(self, record: RequestRecord) -> ActivityRow | None:
+        """The request ended, however; returns its row. A second call does nothing and returns None."""
+        if record.finished:
+            return None
+        record.finished = True
+        wall_ms = round(self._clock.wall().timestamp() * 1000)
+        row = row_of(record, number=self._store.next_id(), now=self._clock.monotonic(), wall_ms=wall_ms)
+        self._store.add(row)
+        self._keep(record, row)
+        self._families.count(row)
+        self._bus.publish("activity", _told(row))
+        return row
+
+    def _keep(self, record: RequestRecord, row: ActivityRow) -> None:
+        collector = record.response
+        assert collector is None or isinstance(collector, Collector)
+        if record.request_headers is None or record.response_headers is None:
+            if collector is not None:
+                collector.close()
+            return
+        self._captures.add(
+            Capture(
+                id=row.id,
+                model=row.model,
+                path=row.path,
+                request_headers=dict(record.request_headers),
+                request_body=record.request_body,
+                response_headers=dict(record.response_headers),
+                response_body=None,
+            ),
+            collector,
+        )
+        record.request_body = None
+        record.response = None
+
+
+def _told(row: ActivityRow) -> dict[str, object]:
+    """What the event of a finished request says; the rest is asked for by its id."""
+    return {
+        "id": row.id,
+        "model": row.model,
+        "status": row.status,
+        "error_kind": row.error_kind.value,
+        "request_id": row.request_id,
+        "duration_ms": row.duration_ms,
+    }

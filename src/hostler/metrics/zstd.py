@@ -1,0 +1,12 @@
+"""Zstandard, from the standard library where it has it (3.14), else from the backport with the same names."""
+
+from __future__ import annotations
+
+import sys
+
+if sys.version_info >= (3, 14):
+    from compression.zstd import ZstdDecompressor, ZstdError, compress, decompress
+else:
+    from backports.zstd import ZstdDecompressor, ZstdError, compress, decompress
+
+__all__ = ["ZstdDecompressor", "ZstdError", "compress", "decompress"]
