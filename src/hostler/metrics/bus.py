@@ -9,9 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import msgspec
 
@@ -19,26 +17,6 @@ import msgspec
 MAX_EVENTS = 4096
 # And their bytes, whatever is in them.
 MAX_BYTES = 8 * 1_048_576
-
-InFlightListener = Callable[[str, Mapping[str, object]], None]
-
-
-class InFlightTable(Protocol):
-    """The requests that run; whoever tracks them offers this.
-
-    An entry is `{"id", "timestamp", "model", "req_path", "method", "req_headers", "remote_ip",
-    "resp_headers", "resp_bytes", "elapsed_ms"}` and maybe `"metadata"`, secrets in headers covered.
-    """
-
-    def snapshot(self) -> Sequence[Mapping[str, object]]:
-        """Every entry as it is now."""
-        ...
-
-    def listen(self, listener: InFlightListener) -> Callable[[], None]:
-        """Call `listener("upsert", entry)` and `listener("remove", {"id": id})` for each change, byte counts
-        of one request at most every 250 ms; returns what ends that.
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +40,7 @@ class EventBus:
         self._end = 0  # the number of the newest event
         self._waiters: dict[asyncio.Future[None], None] = {}
         self.closed = False
+        self.listeners = 0  # connected streams; whoever serves one counts it
 
     def __repr__(self) -> str:
         return (

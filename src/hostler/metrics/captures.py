@@ -7,6 +7,7 @@ as the store; what does not fit is cut off and marked, so memory never holds mor
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -150,7 +151,8 @@ class Captures:
         self.skipped = 0  # too large, or too many at once
 
     def __repr__(self) -> str:
-        return f"<Captures {len(self._kept)}, {self.size} of {self._budget.limit} B, {len(self._waiting)} waiting>"
+        limit = self._budget.limit
+        return f"<Captures {len(self._kept)}, {self.size} of {limit} B, {len(self._waiting)} waiting>"
 
     @property
     def enabled(self) -> bool:
@@ -177,16 +179,9 @@ class Captures:
             if body is not None:
                 body.close()
             return
-        # The caller's request body is held until it is compressed, so it is counted, allowed or not.
+        # The request body is held until it is compressed, so it is counted, allowed or not.
         request = len(capture.request_body or b"")
         self._budget.held += request
-        if body is not None and body.truncated:
-            capture = replace_truncated(capture)
-        loop = asyncio.get_running_loop()
-
-        def work() -> bytes:
-            whole = capture if body is None else with_answer(capture, body.body())
-            return zstd.compress(msgspec.msgpack.encode(whole), LEVEL)
 
         def done() -> None:
             self._budget.give(request)
@@ -194,12 +189,13 @@ class Captures:
                 body.close()
 
         try:
-            future = self._work.submit(work)
+            future = self._work.submit(lambda: packed(capture, body))
         except Busy:
             done()
             self.skipped += 1
             return
         self._waiting.add(capture.id)
+        loop = asyncio.get_running_loop()
 
         def finished() -> None:
             self._waiting.discard(capture.id)
@@ -208,10 +204,8 @@ class Captures:
                 self._keep(capture.id, future.result())
 
         def tell(_: object) -> None:
-            try:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(finished)
-            except RuntimeError:  # the loop is closed
-                pass
 
         future.add_done_callback(tell)
 
@@ -224,10 +218,10 @@ class Captures:
         if number in self._waiting:
             # Jobs are done in order, and this one's callback is ours: the other's has run before.
             await asyncio.wrap_future(self._work.submit(lambda: None, urgent=True))
-        packed = self._kept.get(number)
-        if packed is None:
+        found = self._kept.get(number)
+        if found is None:
             return None
-        return await asyncio.wrap_future(self._work.submit(lambda: unpacked(packed)))
+        return await asyncio.wrap_future(self._work.submit(lambda: unpacked(found)))
 
     def close(self) -> None:
         """Forget everything."""
@@ -235,8 +229,8 @@ class Captures:
         self._kept.clear()
         self.size = 0
 
-    def _keep(self, number: int, packed: bytes) -> None:
-        if len(packed) > self._budget.limit:
+    def _keep(self, number: int, compressed: bytes) -> None:
+        if len(compressed) > self._budget.limit:
             self.skipped += 1
             if self.skipped == 1 and self._budget.limit:
                 self._on_problem(
@@ -244,24 +238,28 @@ class Captures:
                     "there is no warning about further ones"
                 )
             return
-        self._kept[number] = packed
-        self.size += len(packed)
+        self._kept[number] = compressed
+        self.size += len(compressed)
         self._shrink()
 
     def _shrink(self) -> None:
         while self.size > self._budget.limit:
-            _, packed = self._kept.popitem(last=False)
-            self.size -= len(packed)
+            _, oldest = self._kept.popitem(last=False)
+            self.size -= len(oldest)
 
 
-def unpacked(packed: bytes) -> Capture:
+def unpacked(compressed: bytes) -> Capture:
     """What `Captures` holds, readable again."""
-    return msgspec.msgpack.decode(zstd.decompress(packed), type=Capture)
+    return msgspec.msgpack.decode(zstd.decompress(compressed), type=Capture)
 
 
-def replace_truncated(capture: Capture) -> Capture:
-    """The same, marked as cut."""
-    return msgspec.structs.replace(capture, truncated=True)
+def packed(capture: Capture, body: Collector | None) -> bytes:
+    """`capture` with what was collected of its answer, compressed."""
+    if body is not None:
+        capture = with_answer(capture, body.body())
+        if body.truncated:
+            capture = msgspec.structs.replace(capture, truncated=True)
+    return zstd.compress(msgspec.msgpack.encode(capture), LEVEL)
 
 
 def with_answer(capture: Capture, body: bytes) -> Capture:

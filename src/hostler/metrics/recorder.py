@@ -40,7 +40,7 @@ class Recorder:
         self._clock = clock
 
     def begin(self, *, model: str, path: str, request_id: str = "", key: str = "") -> RequestRecord:
-        """A request for `model` (its real id) arrived; `path` is without `/v`, `/audioapi`, `/upstream/MODEL`."""
+        """A request for `model` (its real id) arrived; `path` is what the engine is asked for, no query."""
         return RequestRecord(
             model=model, path=path, request_id=request_id, key=key, began=self._clock.monotonic()
         )
