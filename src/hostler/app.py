@@ -35,6 +35,7 @@ from hostler.logs.hub import LogHub
 from hostler.logs.monitor import LogMonitor
 from hostler.logs.stdout import StdoutCopy, monitor_for
 from hostler.logs.store import LogStore
+from hostler.metrics.observatory import Observatory
 from hostler.process.guardian import Guardian
 from hostler.reload import ConfigSource, Reloader
 from hostler.web.app import WebApp
@@ -73,11 +74,17 @@ class Hostler:
         keys = KeyRing(config.api_keys)
         self.gateway = Gateway(config, self.fleet, keys=keys, log=self.hub.proxy)
         self.preload = Preload(self.fleet, config.preload, self.hub.proxy)
-        self.state = WebState(config, self.fleet, self.hub, self.gateway, self.preload, self.logs)
+        self.observatory = Observatory(
+            config, version=__version__, on_problem=self.hub.proxy.warn, on_news=self.hub.proxy.info
+        )
+        self.state = WebState(
+            config, self.fleet, self.hub, self.gateway, self.preload, self.logs, self.observatory
+        )
         self.app = WebApp(self.state, self.gateway, keys)
         self.fleet.listeners.append(self._state_changed)
 
     async def __aenter__(self) -> Self:
+        self.observatory.start()
         self.preload.start()
         return self
 
@@ -95,6 +102,8 @@ class Hostler:
                 await self.gateway.in_flight.emptied()
         await self.guardian.close()
         self.gateway.close()
+        await self.state.feed.close()
+        await self.observatory.close()
         self.logs.close()
 
     def replace(self, config: Config) -> None:
@@ -120,7 +129,9 @@ class Hostler:
         keys = KeyRing(config.api_keys)
         self.gateway.replace(config, keys)
         self.app.replace(keys)
+        self.observatory.replace(config)
         self.config = self.state.config = config
+        self.state.feed.config_changed()
 
     def _state_changed(self, model: ModelId, state: State) -> None:
         slot = self.fleet.slot(model)
@@ -198,7 +209,6 @@ async def _serve(
     stopping = _stop_on_signals(hostler)
     async with hostler, _reloads(hostler, source, watch), http_server(hostler, sockets, tls=tls) as running:
         url = base_url(host, sockets[0].getsockname()[1], tls=tls is not None)
-        warn_of_what_has_no_effect(hostler)
         proxy.info(f"Hostler {__version__} listening on {url}, {len(config.models)} model(s)")
         _warn_when_open(hostler, host)
         if on_ready is not None:
@@ -250,11 +260,9 @@ async def _reloads(hostler: Hostler, source: ConfigSource | None, watch: bool) -
         yield
         return
 
-    def apply(config: Config) -> None:
-        hostler.replace(config)
-        warn_of_what_has_no_effect(hostler)
-
-    hostler.state.reloader = reloader = Reloader(source, hostler.config, apply=apply, log=hostler.hub.proxy)
+    hostler.state.reloader = reloader = Reloader(
+        source, hostler.config, apply=hostler.replace, log=hostler.hub.proxy
+    )
     loop.add_signal_handler(signal.SIGHUP, reloader.request, "SIGHUP")
     if watch:
         reloader.start_watching()
@@ -344,18 +352,3 @@ def _warn_when_open(hostler: Hostler, host: str) -> None:
         f"listening on {where} WITHOUT API KEYS: everybody who can reach this machine can use its models, "
         "read its logs and stop its processes. Set apiKeys in the configuration, or listen on 127.0.0.1"
     )
-
-
-def without_effect(config: Config) -> list[str]:
-    """The keys that `config` uses and this version does not act on; see docs/configuration.md."""
-    used = {
-        "store": config.store_path is not None,
-    }
-    return [key for key, is_used in used.items() if is_used]
-
-
-def warn_of_what_has_no_effect(hostler: Hostler) -> None:
-    """Say in the log which keys of its configuration are not acted on."""
-    keys = without_effect(hostler.config)
-    if keys:
-        hostler.hub.proxy.warn(f"this version does not act on {', '.join(keys)} of the configuration")

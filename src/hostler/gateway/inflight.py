@@ -95,6 +95,10 @@ class InFlight:
             if not self._entries and self._empty is not None and not self._empty.done():
                 self._empty.set_result(None)
 
+    def entries(self) -> list[Entry]:
+        """Every request, oldest first."""
+        return list(self._entries.values())
+
     def cancel(self, name: str) -> bool:
         """End the request with this number or request id; False when there is none."""
         entry = self._find(name)

@@ -26,7 +26,18 @@ from hostler.gateway.headers import Headers
 from hostler.gateway.messages import as_http
 from hostler.gateway.paths import GET_ROUTES, POST_ROUTES, own_path
 from hostler.gateway.websocket import is_websocket_route
-from hostler.web import api, configuration, logs, names, operating, pages
+from hostler.web import (
+    api,
+    captures,
+    configuration,
+    events,
+    logs,
+    metrics,
+    names,
+    operating,
+    pages,
+    performance,
+)
 
 if TYPE_CHECKING:
     from hostler.gateway.pipeline import Gateway
@@ -51,7 +62,9 @@ class WebApp:
         self._keys = keys
         self._log: LogMonitor = state.hub.proxy
         self._clock = clock
-        modules = (api, names, operating, configuration, logs, pages)
+        modules = (
+            api, names, operating, configuration, logs, metrics, captures, performance, events, pages,
+        )  # fmt: skip
         routes = [route for module in modules for route in module.routes()]
         self._routes = Starlette(
             routes=routes,

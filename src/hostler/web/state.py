@@ -18,6 +18,8 @@ from hostler.fleet.preload import Preload
 from hostler.gateway.pipeline import Gateway
 from hostler.logs.hub import LogHub
 from hostler.logs.store import LogStore
+from hostler.metrics.observatory import Observatory
+from hostler.web.feed import Feed
 
 
 class Change(Protocol):
@@ -51,8 +53,13 @@ class WebState:
     gateway: Gateway
     preload: Preload
     logs: LogStore
+    observatory: Observatory
     clock: Clock = field(default=SYSTEM)
     reloader: Reloads | None = None  # without one, nobody knows where the configuration came from
+    feed: Feed = field(init=False)  # tells listeners what happens to the others
+
+    def __post_init__(self) -> None:
+        self.feed = Feed(self)
 
 
 def state_of(request: Request) -> WebState:
