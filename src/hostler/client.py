@@ -284,6 +284,17 @@ class HostlerClient:
             "list[dict[str, Any]]", self._ask_json("GET", f"/logs/runs/{path_of(model)}").get("runs") or []
         )
 
+    def capture(self, number: int) -> dict[str, Any]:
+        """A captured request and its answer (GET /api/captures/ID); bodies are in base64."""
+        return self._ask_json("GET", f"/api/captures/{number}")
+
+    def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> LogStream:
+        """Send `body` and read the answer as it comes, however long that takes; ApiError from status 300 on."""
+        connection, response = self._open("POST", path, patient=True, accept="*/*", body=body, more=headers)
+        if response.status >= 300:
+            self._fail(connection, response)
+        return LogStream(connection, response)
+
     def log_url(self, source: str) -> str:
         """Where the log of `source` can be followed with any HTTP client."""
         return f"{self.base_url}/logs/stream/{path_of(source)}"
@@ -311,10 +322,12 @@ class HostlerClient:
         return document
 
     def _open(
-        self, method: str, path: str, *, patient: bool, accept: str
+        self, method: str, path: str, *, patient: bool, accept: str, body: bytes | None = None,
+        more: Mapping[str, str] | None = None,
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
         connection = self._connection()
         headers = {"Accept": accept, "Connection": "close", "User-Agent": "hostler-client"}
+        headers |= more or {}
         if self._api_key:
             headers["Authorization"] = f"Bearer {self._api_key}"
         try:
@@ -324,7 +337,7 @@ class HostlerClient:
         try:
             if patient:
                 _wait_without_limit(connection.sock)
-            connection.request(method, self._prefix + path, headers=headers)
+            connection.request(method, self._prefix + path, body, headers)
             sock = connection.sock
             response = connection.getresponse()
             connection.sock = sock  # LogStream.close needs it

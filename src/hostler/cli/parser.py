@@ -36,6 +36,7 @@ def build() -> argparse.ArgumentParser:
     _add_logs(commands)
     _add_load(commands)
     _add_unload(commands)
+    _add_replay(commands)
     _add_version(commands)
     return parser
 
@@ -70,7 +71,7 @@ def _command(
 
 
 def _add_client_flags(parser: argparse.ArgumentParser, *, default: Any) -> None:
-    group = parser.add_argument_group("which Hostler to ask (ps, logs, load, unload, version)")
+    group = parser.add_argument_group("which Hostler to ask (ps, logs, load, unload, replay, version)")
     group.add_argument(
         "--url", metavar="URL", default=default, help="its address (default: http://127.0.0.1:8080)"
     )
@@ -227,6 +228,20 @@ def _add_unload(commands: Commands) -> None:
     )
     parser.add_argument("model", metavar="MODEL", nargs="?", help="the model's id or alias")
     parser.add_argument("--all", action="store_true", help="every model")
+
+
+def _add_replay(commands: Commands) -> None:
+    parser = _command(
+        commands,
+        "replay",
+        "hostler.cli.replay:replay",
+        "send a captured request again",
+        client=True,
+        about="Send a request that was captured again and print the answer as it comes. The body is sent as "
+        "the engine got it.",
+    )
+    parser.add_argument("id", metavar="ID", type=count, help="the request's number in the activity")
+    parser.add_argument("--model", metavar="OTHER", help="ask another model")
 
 
 def _add_version(commands: Commands) -> None:
