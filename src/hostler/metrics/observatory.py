@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hostler.clock import SYSTEM, Clock
-from hostler.config.schema import Config
+from hostler.config.schema import Config, Telemetry
 from hostler.metrics.activity import ActivityStore
 from hostler.metrics.bus import EventBus
 from hostler.metrics.captures import MEGABYTE, Captures
@@ -20,6 +20,7 @@ from hostler.metrics.performance import PerformanceMonitor, stamp
 from hostler.metrics.prometheus import add_machine
 from hostler.metrics.recorder import Recorder
 from hostler.metrics.registry import Registry
+from hostler.metrics.tracing import Tracer
 from hostler.metrics.worker import Worker
 from hostler.metrics.writer import StoreSettings
 
@@ -64,6 +65,7 @@ class Observatory:
             store=self.store, captures=self.captures, bus=self.bus, families=self.requests, clock=clock
         )
         self._asking = Worker("hardware", bound=8)
+        self._trace(config.telemetry)
         self._hardware: Future[dict[str, Any]] | None = None
 
     def knows(self, model: str) -> bool:
@@ -85,10 +87,24 @@ class Observatory:
         """
         if config.store_path != self._config.store_path:
             self._on_problem("store.path has changed: that takes effect at the next start of Hostler")
+        if config.telemetry != self._config.telemetry:
+            self._trace(config.telemetry)
         self._config = config
         self.store.configure(settings_of(config))
         self.captures.resize(config.capture_buffer * MEGABYTE)
         self.performance.configure(every=config.performance.every, enabled=not config.performance.disabled)
+
+    def _trace(self, telemetry: Telemetry) -> None:
+        """Make traces, or none; the one that made them until now sends what it has, on another thread."""
+        before, self.recorder.tracer = self.recorder.tracer, None
+        if before is not None:
+            self._asking.submit(before.close, urgent=True)
+        if not telemetry.endpoint:
+            return
+        try:
+            self.recorder.tracer = Tracer(telemetry, version=self._version)
+        except ModuleNotFoundError:
+            self._on_problem("telemetry: no traces are sent, that needs: pip install 'hostler[otel]'")
 
     async def hardware(self) -> dict[str, Any]:
         """What this machine is; found out with the first question. Raises OSError and the like."""
@@ -112,6 +128,9 @@ class Observatory:
         self.bus.close()
         self.performance.close()
         self.captures.close()
+        tracer, self.recorder.tracer = self.recorder.tracer, None
+        if tracer is not None:
+            await asyncio.to_thread(tracer.close)
         self._asking.close()
         with contextlib.suppress(asyncio.CancelledError):
             await self.store.close()

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from hostler.errors import HostlerError
+from hostler.metrics.tracecontext import TraceContext
 
 UNKNOWN = -1
 # Of an error's text; the longest of ours, with a cause and an advice, is shorter.
@@ -139,6 +140,7 @@ class RequestRecord:
         "run",
         "status",
         "tokens",
+        "trace",
     )
 
     def __init__(self, *, model: str, path: str, request_id: str, key: str, began: float) -> None:
@@ -167,6 +169,7 @@ class RequestRecord:
         self.request_body: bytes | None = None
         self.response_headers: Mapping[str, str] | None = None
         self.response: object | None = None  # a captures.Collector
+        self.trace: TraceContext | None = None  # when traces are made; `header()` goes to the engine
         self.finished = False
 
     def fail(self, error: HostlerError) -> None:

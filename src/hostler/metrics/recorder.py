@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from hostler.clock import SYSTEM, Clock
 from hostler.metrics.captures import Capture, Collector, rule_of, shown_headers
 from hostler.metrics.record import ActivityRow, RequestRecord, row_of
+from hostler.metrics.tracecontext import trace_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from hostler.metrics.bus import EventBus
     from hostler.metrics.captures import Captures
     from hostler.metrics.families import RequestFamilies
+    from hostler.metrics.tracing import Tracer
 
 
 class Recorder:
@@ -38,12 +40,22 @@ class Recorder:
         self._bus = bus
         self._families = families
         self._clock = clock
+        self.tracer: Tracer | None = None
 
-    def begin(self, *, model: str, path: str, request_id: str = "", key: str = "") -> RequestRecord:
-        """A request for `model` (its real id) arrived; `path` is what the engine is asked for, no query."""
-        return RequestRecord(
+    def begin(
+        self, *, model: str, path: str, request_id: str = "", key: str = "", traceparent: str = ""
+    ) -> RequestRecord:
+        """A request for `model` (its real id) arrived; `path` is what the engine is asked for, no query.
+
+        `traceparent` is the client's header. While traces are made, `record.trace.header()` takes its place
+        in what the engine gets.
+        """
+        record = RequestRecord(
             model=model, path=path, request_id=request_id, key=key, began=self._clock.monotonic()
         )
+        if self.tracer is not None:
+            record.trace = trace_of(traceparent)
+        return record
 
     def capture_request(
         self, record: RequestRecord, headers: Iterable[tuple[bytes, bytes]], body: bytes
@@ -77,11 +89,14 @@ class Recorder:
             return None
         record.finished = True
         wall_ms = round(self._clock.wall().timestamp() * 1000)
-        row = row_of(record, number=self._store.next_id(), now=self._clock.monotonic(), wall_ms=wall_ms)
+        now = self._clock.monotonic()
+        row = row_of(record, number=self._store.next_id(), now=now, wall_ms=wall_ms)
         self._store.add(row)
         self._keep(record, row)
         self._families.count(row)
         self._bus.publish("activity", _told(row))
+        if self.tracer is not None:
+            self.tracer.record(row, record, now)
         return row
 
     def _keep(self, record: RequestRecord, row: ActivityRow) -> None:
