@@ -289,7 +289,7 @@ class HostlerClient:
         return self._ask_json("GET", f"/api/captures/{number}")
 
     def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> LogStream:
-        """Send `body` and read the answer as it comes, however long that takes; ApiError from status 300 on."""
+        """Send `body` and read the answer as it comes, however long that takes; ApiError from 300 on."""
         connection, response = self._open("POST", path, patient=True, accept="*/*", body=body, more=headers)
         if response.status >= 300:
             self._fail(connection, response)
@@ -322,12 +322,17 @@ class HostlerClient:
         return document
 
     def _open(
-        self, method: str, path: str, *, patient: bool, accept: str, body: bytes | None = None,
+        self,
+        method: str,
+        path: str,
+        *,
+        patient: bool,
+        accept: str,
+        body: bytes | None = None,
         more: Mapping[str, str] | None = None,
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
         connection = self._connection()
-        headers = {"Accept": accept, "Connection": "close", "User-Agent": "hostler-client"}
-        headers |= more or {}
+        headers = {"Accept": accept, "Connection": "close", "User-Agent": "hostler-client", **(more or {})}
         if self._api_key:
             headers["Authorization"] = f"Bearer {self._api_key}"
         try:

@@ -6,10 +6,10 @@ import base64
 import json
 from typing import Any
 
-import fake_api
 import pytest
-from fake_api import Answer, Stream
 
+import fake_api
+from fake_api import Answer, Stream
 from hostler.cli.main import main
 from hostler.cli.outcome import CommandError
 from hostler.cli.replay import request_of

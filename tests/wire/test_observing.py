@@ -1,4 +1,4 @@
-"""What must hold over real sockets: activity, captures, events and numbers in the shapes that clients know."""
+"""What must hold over real sockets: activity, captures, events, numbers in the shapes that are known."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ from .server import Front, config, running, stub, until
 pytestmark = pytest.mark.asyncio(loop_factories=["uvloop"])
 
 
-def record(front: Front, count: int = 1, model: str = "a", status: int = 200, **tokens: Any) -> list[ActivityRow]:
+def record(
+    front: Front, count: int = 1, model: str = "a", status: int = 200, **tokens: Any
+) -> list[ActivityRow]:
     """Requests as the gateway would record them."""
     recorder = front.hostler.observatory.recorder
     rows = []
@@ -56,13 +58,15 @@ async def test_the_activity_page() -> None:
         assert [row["id"] for row in page["data"]] == list(range(11, 21))
         row = page["data"][0]
         assert row["tokens"] == {
-            "cache_tokens": 0, "draft_tokens": 0, "draft_acc_tokens": 0, "input_tokens": 3, "output_tokens": 5,
-            "prompt_per_second": 0.0, "tokens_per_second": 10.0,
+            "cache_tokens": 0, "draft_tokens": 0, "draft_acc_tokens": 0, "input_tokens": 3,
+            "output_tokens": 5, "prompt_per_second": 0.0, "tokens_per_second": 10.0,
         }  # fmt: skip
         assert (row["has_capture"], row["model"], row["resp_status_code"]) == (True, "a", 200)
         assert "error_msg" not in row
         found = (await front.get("/api/metrics/activity?model=gone&status=5xx&key=ann&q=RID")).json()["data"]
-        assert [(row["id"], row["error_msg"], row["error_kind"]) for row in found] == [(31, "=1+1|x", "engine")]
+        assert [(row["id"], row["error_msg"], row["error_kind"]) for row in found] == [
+            (31, "=1+1|x", "engine")
+        ]
         assert found[0]["tokens"]["cache_tokens"] == -1
         wrong = await front.get("/api/metrics/activity?sort=size")
         assert (wrong.status, wrong.json()["error"]["message"]) == (400, "invalid sort column")
@@ -163,7 +167,7 @@ class Listener:
     def leave(self) -> None:
         self._client.leave()
 
-    async def until(self, wanted: str) -> dict[str, Any]:
+    async def until(self, wanted: str) -> Any:
         """Read until there was an event of this type; its data."""
         async with asyncio.timeout(20):
             while True:
@@ -248,7 +252,7 @@ async def test_a_new_stream_tells_of_a_load_and_of_its_failure() -> None:
         snapshot = await listener.until("snapshot")
         assert [model["id"] for model in snapshot["models"]] == ["a", "b"]
         await front.ask("POST", "/api/models/load/a")
-        states = []
+        states: list[Any] = []
         while not states or states[-1]["state"] != "ready":
             states.append(await listener.until("model"))
         assert [event["state"] for event in states] == ["starting", "ready"]
@@ -338,7 +342,9 @@ async def test_the_page_for_prometheus() -> None:
         ):
             assert line in page.splitlines()
         assert 'hostler_model_failures_total{model="b",phase="start",cause="' in page
-        memory = [line for line in page.splitlines() if line.startswith("hostler_model_resident_memory_bytes{")]
+        memory = [
+            line for line in page.splitlines() if line.startswith("hostler_model_resident_memory_bytes{")
+        ]
         assert float(memory[0].split()[-1]) > 1_000_000
         assert "llamaswap_cpu_util_percent{" in page
         series = [line.rpartition(" ")[0] for line in page.splitlines() if not line.startswith("#")]
@@ -406,4 +412,3 @@ async def test_sampling_can_be_off() -> None:
         assert (await front.get("/api/performance")).status == 200
         assert front.hostler.fleet.state(ModelId("a")) is State.STOPPED
         assert (await front.get("/metrics")).status == 200
-

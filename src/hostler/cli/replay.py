@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from argparse import Namespace
 
 # Of a captured request: what says how its body is to be read. The rest belongs to the old connection.
-KEPT_HEADERS = frozenset(("content-type", "accept", "anthropic-version", "anthropic-beta"))
+KEPT_HEADERS = frozenset(("content-type", "anthropic-version", "anthropic-beta"))
 
 
 def replay(arguments: Namespace) -> int:
