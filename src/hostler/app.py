@@ -72,11 +72,13 @@ class Hostler:
             launcher=launcher_of(config, self.hub.proxy),
         )
         keys = KeyRing(config.api_keys)
-        self.gateway = Gateway(config, self.fleet, keys=keys, log=self.hub.proxy)
-        self.preload = Preload(self.fleet, config.preload, self.hub.proxy)
         self.observatory = Observatory(
             config, version=__version__, on_problem=self.hub.proxy.warn, on_news=self.hub.proxy.info
         )
+        self.gateway = Gateway(
+            config, self.fleet, keys=keys, log=self.hub.proxy, recorder=self.observatory.recorder
+        )
+        self.preload = Preload(self.fleet, config.preload, self.hub.proxy)
         self.state = WebState(
             config, self.fleet, self.hub, self.gateway, self.preload, self.logs, self.observatory
         )

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 import pytest
 
 from hostler.gateway.headers import Headers
-from hostler.gateway.inflight import Entry, InFlight, request_id, shown, shown_headers
+from hostler.gateway.inflight import Entry, InFlight, request_id, shown
+from hostler.metrics.captures import shown_headers
 
 
 @dataclass

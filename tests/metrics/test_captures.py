@@ -137,7 +137,7 @@ def test_secrets_are_covered() -> None:
 
     assert shown_headers(headers) == {
         "Authorization": "[REDACTED]",
-        "X-API-Key": "[REDACTED]",
+        "X-Api-Key": "[REDACTED]",
         "Cookie": "[REDACTED]",
         "A": "1",
     }

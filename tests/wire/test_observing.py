@@ -224,6 +224,7 @@ async def test_the_old_stream_goes_on() -> None:
         stream.leave()
         while (await listener.until("inflight"))["operation"] != "remove":
             pass
+        assert await listener.until("activity") == {"id": 1}
         (row,) = record(front)
         assert await listener.until("activity") == {"id": row.id}
         front.hostler.hub.model("a").write(b"from the engine\n")

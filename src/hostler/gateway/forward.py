@@ -111,6 +111,8 @@ def _outgoing(
         headers = [pair for pair in headers if pair[0] != b"accept-encoding"]
     if request.upgrade is not None:
         headers += websocket.REQUEST
+    if request.observed is not None:
+        headers = request.observed.sending(headers, body)
     target = origin.prefix.encode() + path + (b"?" + query if query else b"")
     pool = request.gateway.pools.get(origin, connect=timeouts.connect, idle=timeouts.idle_conn, tls=tls)
     return Outgoing(pool, request_head(request.method, target, origin.authority, headers), body, timeouts)
@@ -128,7 +130,7 @@ async def forward(request: Request, outgoing: Outgoing, explain: Explain) -> Non
             )
     except UpstreamFailed as error:
         raise await explain(error) from error
-    request.first_byte()
+    request.first_byte(head)
     request.drop_body()
     try:
         if request.upgrade is not None and head.status == 101:
@@ -169,16 +171,21 @@ async def _go_on(request: Request, answer: Exchange, head: ResponseHead, explain
 
 async def _pass_on(request: Request, answer: Exchange, events: bool, explain: Explain) -> None:
     send = request.send
+    observed = request.observed
     tail = b""
     try:
         while data := await answer.read():
             tail = (tail + data[-4:])[-4:]
             request.sent += len(data)
+            if observed is not None:
+                observed.passed(data)
             await send({"type": "http.response.body", "body": data, "more_body": True})
     except UpstreamFailed as broken:
         # A client that sees the break and asks again must not meet an engine that is as good as dead.
         error = await explain(broken)
         request.gateway.log.warn(error.message)
+        if observed is not None:
+            observed.broke(error)
         at_border = not tail or tail.endswith((b"\n\n", b"\r\n\r\n"))
         if at_border and events:
             # Between two events a last one can still tell what happened.

@@ -14,9 +14,8 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from hostler.gateway.headers import Headers
+from hostler.metrics.captures import shown_headers
 
-REDACTED = "[REDACTED]"
-SECRET_HEADERS = frozenset((b"authorization", b"proxy-authorization", b"cookie", b"set-cookie", b"x-api-key"))
 # A request id that a client may choose: what fits into a log line and a file name.
 SANE_ID = re.compile(rb"[A-Za-z0-9._:@/+=-]{1,128}")
 
@@ -140,13 +139,3 @@ def shown(entry: Entry, now: float) -> dict[str, Any]:
     if entry.metadata:
         record["metadata"] = dict(entry.metadata)
     return record
-
-
-def shown_headers(headers: Headers) -> dict[str, str]:
-    """The first value of each header by its usual spelling, without secrets."""
-    result: dict[str, str] = {}
-    for name, value in headers:
-        text = "-".join(word.capitalize() for word in name.decode("latin-1").split("-"))
-        secret = name.lower() in SECRET_HEADERS
-        result.setdefault(text, REDACTED if secret else value.decode("latin-1"))
-    return result

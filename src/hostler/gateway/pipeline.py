@@ -22,6 +22,7 @@ from hostler.gateway.request import Request
 from hostler.gateway.resolve import Local, Routes
 from hostler.logs.monitor import LogMonitor
 from hostler.logs.spans import RequestSpans
+from hostler.metrics.recorder import Recorder
 
 MEGABYTE = 1_048_576
 # All request bodies in memory together: twice the largest single one, and never less than 1 GiB, so that
@@ -30,15 +31,23 @@ MIN_BODY_BUDGET = 1024 * MEGABYTE
 
 
 class Gateway:
-    """Serves every path that names a model; see the module's text for the order of things."""
+    """Serves every path that names a model; with a `recorder` each request leaves a row of activity."""
 
     def __init__(
-        self, config: Config, fleet: Fleet, *, keys: KeyRing, log: LogMonitor, clock: Clock = SYSTEM
+        self,
+        config: Config,
+        fleet: Fleet,
+        *,
+        keys: KeyRing,
+        log: LogMonitor,
+        recorder: Recorder | None = None,
+        clock: Clock = SYSTEM,
     ) -> None:
         self.fleet = fleet
         self.log = log
         self.clock = clock
         self.keys = keys
+        self.recorder = recorder
         self.routes = Routes(config)
         self.profiles = Profiles(config.profiles)
         self.in_flight = InFlight()

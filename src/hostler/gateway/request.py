@@ -33,12 +33,14 @@ from hostler.gateway.headers import Headers
 from hostler.gateway.inflight import request_id
 from hostler.gateway.loading import PATHS as LOADING_PATHS
 from hostler.gateway.loading import LoadingStream, Snapshot
+from hostler.gateway.observe import Observed
 from hostler.gateway.pool import Unreachable
 from hostler.gateway.resolve import Local, Remote, Target
 from hostler.gateway.wish import SlashMissing, Wish, by_body, by_path, refuse_blocked
 from hostler.process.progress import progress_of
 
 if TYPE_CHECKING:
+    from hostler.gateway.connection import ResponseHead
     from hostler.gateway.pipeline import Gateway
 
 # Where the newest telling line is looked for while a model loads.
@@ -65,6 +67,7 @@ class Request:
         self.edge: Edge = edge_of(scope, receive)
         self.upgrade = websocket.upgrade_of(scope)
         self.loading: LoadingStream | None = None
+        self.observed: Observed | None = None
         self.request_id = request_id(header(self.headers, b"x-request-id"))
         self.wants_timing = header(self.headers, b"x-server-timing") == b"1"
         # What the table of requests in flight shows.
@@ -129,12 +132,38 @@ class Request:
         self.model = wish.targets[0][1].id
         if wish.tracked:
             in_flight.add(self)
+        observed = self._observe(key) if wish.tracked and self.method == "POST" else None
         try:
             with self._interruptible():
                 await self._serve_first(wish)
+        except (ClientGone, RequestCancelled):
+            if observed is not None:
+                observed.cancelled()
+            raise
+        except HostlerError as error:
+            if observed is not None:
+                observed.failed(error)
+            raise
         finally:
             if wish.tracked:
                 in_flight.remove(self)
+            if observed is not None:
+                observed.finish()
+
+    def _observe(self, key: ApiKey | None) -> Observed | None:
+        recorder = self.gateway.recorder
+        if recorder is None:
+            return None
+        record = recorder.begin(
+            model=self.model,
+            path=self.path,
+            request_id=self.request_id.decode("latin-1"),
+            key=key.name if key is not None else "",
+            traceparent=header(self.headers, b"traceparent").decode("latin-1"),
+        )
+        record.metadata = self.metadata
+        self.observed = observed = Observed(recorder, record, self.gateway.clock)
+        return observed
 
     @contextmanager
     def _interruptible(self) -> Iterator[None]:
@@ -191,6 +220,8 @@ class Request:
     async def _serve_by(self, name: str, target: Target, wish: Wish) -> None:
         if self.model != target.id:
             self.model = target.id
+            if self.observed is not None:
+                self.observed.record.model = target.id
             self.gateway.in_flight.changed(self)
         if isinstance(target, Remote):
             await self._ask_peer(name, target, wish)
@@ -203,6 +234,8 @@ class Request:
 
         if self.upgrade is not None:
             self.upgrade.check()
+        if self.observed is not None:
+            self.observed.granted(None)
         await forward(self, to_peer(self, name, target, wish), explain)
 
     async def _ask_engine(self, name: str, target: Local, wish: Wish) -> None:
@@ -233,6 +266,8 @@ class Request:
         try:
             async with self.gateway.fleet.lease(target.id, on_wait=waits) as lease:
                 self._waited, self._loaded = lease.waited, lease.loading
+                if self.observed is not None:
+                    self.observed.granted(lease)
                 if saying:
                     await self._stop_saying(saying, ready=True)
                 await self._forward(lease, name, target, wish)
@@ -315,9 +350,11 @@ class Request:
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
         self.started = True
 
-    def first_byte(self) -> None:
+    def first_byte(self, head: ResponseHead) -> None:
         """The engine has begun to answer."""
         self._first = self.gateway.clock.monotonic() - self.began
+        if self.observed is not None:
+            self.observed.answering(head.status, head.headers)
 
     def timing(self) -> bytes:
         """Where the time went, in milliseconds, for a `Server-Timing` header."""

@@ -70,15 +70,13 @@ class Capture(msgspec.Struct, frozen=True):
 
 
 def shown_headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Headers as a capture keeps them: the first of each name, secrets covered."""
+    """The first value of each header by its usual spelling, without secrets."""
     shown: dict[str, str] = {}
-    seen: set[bytes] = set()
-    for raw_name, raw_value in headers:
-        lower = raw_name.lower()
-        if lower not in seen:
-            seen.add(lower)
-            secret = lower in SECRET_HEADERS
-            shown[raw_name.decode("latin-1")] = REDACTED if secret else raw_value.decode("latin-1")
+    for name, value in headers:
+        text = "-".join(word.capitalize() for word in name.decode("latin-1").split("-"))
+        if text not in shown:
+            secret = name.lower() in SECRET_HEADERS
+            shown[text] = REDACTED if secret else value.decode("latin-1")
     return shown
 
 

@@ -1,0 +1,178 @@
+"""metrics-ui.md, section 1: each request for a model leaves one row, whatever became of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from typing import Any
+
+import pytest
+
+from hostler.config.schema import ApiKey, Peer
+
+from .client import request
+from .server import CHAT, Front, config, in_process, question, raw_engine, running, stub
+from .test_passing_on import Recorder
+
+pytestmark = pytest.mark.asyncio(loop_factories=["uvloop"])
+
+
+async def rows(front: Front, count: int) -> list[dict[str, Any]]:
+    """The rows, oldest first, as soon as there are `count`."""
+    found: list[dict[str, Any]] = []
+    async with asyncio.timeout(10):
+        while len(found) < count:
+            answer = await front.get("/api/metrics/activity?order=asc", [("authorization", "Bearer k")])
+            found = answer.json()["data"]
+    assert len(found) == count
+    return found
+
+
+def engine(body: bytes, kind: str = "application/json", status: str = "200 OK") -> Recorder:
+    head = f"HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\n\r\n"
+    return Recorder(head.encode() + body)
+
+
+async def test_a_row() -> None:
+    answer = json.dumps(
+        {"choices": [{"finish_reason": "stop"}], "usage": {"prompt_tokens": 3, "completion_tokens": 4}}
+    ).encode()
+    other = engine(answer)
+    async with raw_engine(other.serve) as port:
+        settings = config(in_process("a", port), api_keys=(ApiKey("k", name="ann"),))
+        async with running(settings) as front:
+            asked = [("x-request-id", "mine"), ("authorization", "Bearer k")]
+            await front.ask("POST", CHAT, question("a"), asked)
+            (row,) = await rows(front, 1)
+
+    size = len(other.bodies[0])
+    assert row.pop("duration_ms") >= row.pop("first_byte_ms") >= row.pop("queue_ms") >= 0
+    assert row.pop("load_ms") >= 0
+    assert re.fullmatch(r"[\d-]{10}T[\d:]{8}\.\d{3}Z", row["timestamp"])
+    # The speed is our own: the engine says none.
+    assert row["tokens"].pop("tokens_per_second") > 0
+    assert row["tokens"] == {
+        "cache_tokens": -1, "draft_tokens": -1, "draft_acc_tokens": -1, "input_tokens": 3, "output_tokens": 4,
+        "prompt_per_second": -1,
+    }  # fmt: skip
+    expected = {
+        "id": 1, "model": "a", "req_path": CHAT, "resp_status_code": 200, "request_id": "mine", "key": "ann",
+        "resp_content_type": "application/json", "run": 1, "bytes_in": size, "bytes_out": len(answer),
+        "finish_reason": "stop", "error_kind": "", "speed_estimated": True, "first_token_ms": -1,
+    }  # fmt: skip
+    assert {name: row[name] for name in expected} == expected
+
+
+async def test_a_stream() -> None:
+    async with running(config(stub("a"))) as front:
+        stream = await front.stream("a", tokens=4, chunk_delay=0.01)
+        while await stream.piece():
+            pass
+        (row,) = await rows(front, 1)
+
+    assert row["first_token_ms"] >= row["first_byte_ms"]
+    assert row["tokens"]["output_tokens"] == 4
+    assert row["resp_content_type"].startswith("text/event-stream")
+
+
+async def test_what_leaves_no_row() -> None:
+    async with running(config(stub("a"))) as front:
+        await front.get("/upstream/a/health")
+        await front.ask("POST", "/upstream/a/unknown", {"model": "a"})
+        await front.chat("unknown")
+        await front.chat("a")
+        (row,) = await rows(front, 1)
+
+    assert row["model"] == "a"
+
+
+async def test_an_engines_error() -> None:
+    body = b'{"error":{"message":"context too long"}}'
+    async with (
+        raw_engine(engine(body, status="400 Bad Request").serve) as port,
+        running(config(in_process("a", port))) as front,
+    ):
+        await front.chat("a")
+        (row,) = await rows(front, 1)
+
+    assert (row["resp_status_code"], row["error_msg"], row["error_kind"]) == (
+        400,
+        "context too long",
+        "client",
+    )
+
+
+async def test_a_start_that_fails() -> None:
+    async with running(config(stub("a", argv=["false"]))) as front:
+        await front.chat("a")
+        (row,) = await rows(front, 1)
+
+    assert (row["resp_status_code"], row["error_kind"], row["run"]) == (502, "engine", 0)
+    assert "exit" in row["error_msg"]
+
+
+async def test_a_client_that_leaves() -> None:
+    async with running(config(stub("a"))) as front:
+        stream = await front.stream("a", tokens=5000, chunk_delay=0.01)
+        stream.leave()
+        (row,) = await rows(front, 1)
+
+    assert (row["resp_status_code"], row["error_kind"]) == (200, "cancelled")
+
+
+async def test_a_client_that_leaves_in_the_queue() -> None:
+    async with running(config(stub("a", stub_options={"load_seconds": 60}))) as front:
+        client = await front.connect()
+        body = json.dumps(question("a")).encode()
+        client.send(request("POST", CHAT, body))
+        await front.until_waiting("a", 1)
+        client.leave()
+        (row,) = await rows(front, 1)
+
+    assert (row["resp_status_code"], row["error_kind"], row["queue_ms"]) == (0, "cancelled", -1)
+
+
+async def test_an_engine_that_breaks_off() -> None:
+    async def half(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"}]}")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\nhalf")
+
+    async with raw_engine(half) as port, running(config(in_process("a", port))) as front:
+        assert not (await front.chat("a")).complete
+        (row,) = await rows(front, 1)
+
+    assert (row["resp_status_code"], row["error_kind"], row["bytes_out"]) == (200, "engine", 4)
+
+
+async def test_a_peer() -> None:
+    async with raw_engine(engine(b'{"usage":{"prompt_tokens":1}}').serve) as port:
+        peer = Peer(id="p", proxy=f"http://127.0.0.1:{port}", models=("far",))
+        async with running(config(stub("a"), peers={"p": peer})) as front:
+            await front.chat("far")
+            (row,) = await rows(front, 1)
+
+    assert (row["run"], row["resp_status_code"], row["tokens"]["input_tokens"]) == (0, 200, 1)
+
+
+async def test_a_capture_of_a_real_request() -> None:
+    async with (
+        raw_engine(engine(b'{"usage":{}}').serve) as port,
+        running(config(in_process("a", port))) as front,
+    ):
+        await front.ask("POST", CHAT, question("a"), [("authorization", "Bearer secret")])
+        (row,) = await rows(front, 1)
+        found = (await front.get(f"/api/captures/{row['id']}")).json()
+
+    assert "secret" not in json.dumps(found)
+    assert found["resp_headers"]["Content-Type"] == "application/json"
+
+
+async def test_counters_add_up() -> None:
+    async with running(config(stub("a"))) as front:
+        for _ in range(20):
+            await front.chat("a")
+        page = (await front.get("/metrics")).body.decode()
+
+    (line,) = [line for line in page.splitlines() if line.startswith("hostler_requests_total{")]
+    assert line.endswith(" 20")
