@@ -21,11 +21,14 @@ from hostler.core import ModelId, State
 from hostler.fleet.slot import ModelStatus
 from hostler.logs.monitor import LogMonitor
 from hostler.testing.stub import stub_argv
+from hostler.web.protocol import HostlerProtocol, ServerEdge
 from hostler.web.server import Server, make_server, open_sockets
 
 from .client import PATIENCE, Answer, Client, Pairs
 
 CHAT = "/v1/chat/completions"
+# Every test here must also hold without the relay; scripts/test runs them a second time so.
+ONLY_SEND = bool(os.environ.get("HOSTLER_TEST_ONLY_SEND"))
 # Below the range from which clients get their ports, and apart for processes that test side by side.
 _ports = itertools.count(12_000 + os.getpid() % 9 * 2_000 + os.getpid() % 19 * 100)
 
@@ -181,6 +184,17 @@ def question(model: str, *, stream: bool = False, **behaviour: Any) -> dict[str,
     return body
 
 
+class SendingEdge(ServerEdge):
+    """An edge whose answers take the way of any ASGI server's: one awaited `send` for each piece."""
+
+    def writer(self) -> None:
+        return None
+
+
+class SendingProtocol(HostlerProtocol):
+    edge_type = SendingEdge
+
+
 @asynccontextmanager
 async def running(
     configuration: Config,
@@ -196,6 +210,8 @@ async def running(
     tasks = aio.alive()
     hostler = Hostler(configuration)
     server = make_server(hostler.app, log=hostler.hub.proxy, tls=tls)
+    if ONLY_SEND:
+        server.config.http_protocol_class = SendingProtocol
     if plain:
         server = Server(uvicorn.Config(hostler.app, http="httptools", ws=websockets, log_config=None))
         server.config.load()

@@ -124,8 +124,7 @@ async def test_a_client_that_leaves() -> None:
 async def test_a_client_that_leaves_in_the_queue() -> None:
     async with running(config(stub("a", stub_options={"load_seconds": 60}))) as front:
         client = await front.connect()
-        body = json.dumps(question("a")).encode()
-        client.send(request("POST", CHAT, body))
+        await client.send(request("POST", CHAT, question("a")))
         await front.until_waiting("a", 1)
         client.leave()
         (row,) = await rows(front, 1)

@@ -126,6 +126,15 @@ class Connection(asyncio.Protocol):
         else:
             self.transport.write(head + body)
 
+    def redirect(self, sink: Sink) -> None:
+        """Let `sink` have the rest of the answer that is coming in."""
+        assert self._sink is not None
+        self._sink = sink
+
+    def serves(self, sink: Sink) -> bool:
+        """Whether the answer that is coming in is `sink`'s."""
+        return self._sink is sink
+
     def pause(self) -> None:
         """Stop reading: the sink is full."""
         if self.transport is not None and not self.transport.is_closing():

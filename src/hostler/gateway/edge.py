@@ -1,8 +1,9 @@
 """What a server can offer the gateway beyond plain ASGI, and what stands in where it does not.
 
 A server that puts an object of this shape into `scope["extensions"]["hostler.edge"]` tells of a client
-that left without anybody having to wait for it, and can break a connection off visibly. With any other
-server a small task awaits the disconnect message, and an exception makes the server close the connection.
+that left without anybody having to wait for it, can break a connection off visibly, and takes an answer
+without a message for each piece of it. With any other server a small task awaits the disconnect message, an
+exception makes the server close the connection, and `send` is awaited for each piece.
 """
 
 from __future__ import annotations
@@ -25,6 +26,33 @@ EXTENSION = "hostler.edge"
 PAST_SEND = "hostler.past_send"
 
 
+class Writer(Protocol):
+    """Takes one answer, piece by piece, and never waits: whoever writes looks at `paused` after each."""
+
+    paused: bool
+    """Whether the client is behind; `on_drain` is told when it has caught up."""
+
+    def begin(self, status: int, headers: list[tuple[bytes, bytes]], length: int | None) -> None:
+        """The head of the answer, whose body has `length` bytes (None: unknown); it waits for a piece."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """A piece of the body, not empty; together not more than `length`."""
+        ...
+
+    def flush(self) -> None:
+        """Send the head, if it still waits for a first piece."""
+        ...
+
+    def end(self) -> None:
+        """The answer is complete."""
+        ...
+
+    def on_drain(self, callback: Callable[[], None] | None) -> None:
+        """Call `callback` each time the client has caught up; None withdraws it."""
+        ...
+
+
 class Edge(Protocol):
     """One request's connection, as the server sees it."""
 
@@ -34,6 +62,10 @@ class Edge(Protocol):
 
     def abort(self) -> None:
         """Close the connection so that the client can tell that its answer is not complete."""
+        ...
+
+    def writer(self) -> Writer | None:
+        """What takes the answer to this request, instead of `send`; None where only `send` will do."""
         ...
 
 
@@ -68,6 +100,9 @@ class PlainEdge:
 
     def abort(self) -> None:
         raise Truncated
+
+    def writer(self) -> Writer | None:
+        return None
 
 
 def edge_of(scope: Scope, receive: Receive) -> Edge:

@@ -15,6 +15,7 @@ from hostler.gateway.edge import PAST_SEND
 from hostler.gateway.headers import Headers, peer_headers, request_headers, response_headers
 from hostler.gateway.origin import Origin
 from hostler.gateway.pool import TRUSTED
+from hostler.gateway.relay import Relay
 from hostler.gateway.resolve import Remote
 from hostler.gateway.rewrite import set_model, set_model_in_query
 from hostler.gateway.upstream import Exchange, exchange, request_head
@@ -22,6 +23,7 @@ from hostler.gateway.upstream import Exchange, exchange, request_head
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from hostler.gateway.edge import Writer
     from hostler.gateway.pool import Pool
     from hostler.gateway.request import Request
     from hostler.gateway.resolve import Local, Target
@@ -151,8 +153,40 @@ async def _relay(request: Request, answer: Exchange, head: ResponseHead, explain
         headers = [pair for pair in headers if pair[0].lower() != b"content-length"]
     if request.wants_timing:
         headers.append((b"server-timing", request.timing()))
+    bodiless = head.status in (204, 304) or request.method == "HEAD"
+    writer = None if bodiless else request.edge.writer()
+    if writer is not None:
+        await _relay_to(writer, request, answer, head, headers, explain)
+        return
     await request.begin(head.status, headers)
     await _pass_on(request, answer, takes_events(head), explain)
+
+
+async def _relay_to(
+    writer: Writer, request: Request, answer: Exchange, head: ResponseHead, headers: Headers, explain: Explain
+) -> None:
+    """The short way, where the server has one."""
+    assert answer.connection is not None
+    request.response_headers = headers
+    request.started = True
+    writer.begin(head.status, headers, head.length)
+    relay = Relay(request, writer, answer.connection)
+    try:
+        answer.hand_over(relay)
+        if not relay.done.done():
+            writer.flush()
+        await relay.done
+    except UpstreamFailed as broken:
+        writer.flush()
+        error = await _told(broken, request, explain)
+        if relay.at_border and takes_events(head):
+            writer.write(error_event(error, request.scope["path"]))
+        request.edge.abort()
+    else:
+        writer.end()
+    finally:
+        writer.on_drain(None)
+        request.scope[PAST_SEND] = head.status, request.sent
 
 
 async def _go_on(request: Request, answer: Exchange, head: ResponseHead, explain: Explain) -> None:
@@ -181,11 +215,7 @@ async def _pass_on(request: Request, answer: Exchange, events: bool, explain: Ex
                 observed.passed(data)
             await send({"type": "http.response.body", "body": data, "more_body": True})
     except UpstreamFailed as broken:
-        # A client that sees the break and asks again must not meet an engine that is as good as dead.
-        error = await explain(broken)
-        request.gateway.log.warn(error.message)
-        if observed is not None:
-            observed.broke(error)
+        error = await _told(broken, request, explain)
         at_border = not tail or tail.endswith((b"\n\n", b"\r\n\r\n"))
         if at_border and events:
             # Between two events a last one can still tell what happened.
@@ -194,6 +224,16 @@ async def _pass_on(request: Request, answer: Exchange, events: bool, explain: Ex
         request.edge.abort()
         return
     await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _told(broken: UpstreamFailed, request: Request, explain: Explain) -> UpstreamFailed:
+    """What became of an answer that broke off in the middle; it is written down."""
+    # A client that sees the break and asks again must not meet an engine that is as good as dead.
+    error = await explain(broken)
+    request.gateway.log.warn(error.message)
+    if request.observed is not None:
+        request.observed.broke(error)
+    return error
 
 
 def takes_events(head: ResponseHead) -> bool:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 
 from hostler.errors import UpstreamFailed
-from hostler.gateway.connection import Connection, ConnectionLost, ResponseHead
+from hostler.gateway.connection import Connection, ConnectionLost, ResponseHead, Sink
 from hostler.gateway.headers import Headers
 from hostler.gateway.pool import Pool
 
@@ -46,6 +46,7 @@ class Exchange:
         self._error: UpstreamFailed | None = None
         self._wake: asyncio.Future[None] | None = None
         self._paused = False
+        self._heir: Sink | None = None  # who has the rest of the body
 
     # Sink
     def on_head(self, head: ResponseHead) -> None:
@@ -100,11 +101,30 @@ class Exchange:
                 self.connection.resume()
         return data
 
+    def hand_over(self, sink: Sink) -> None:
+        """Let `sink` have what has come of the body, and each piece as it comes from now on."""
+        data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        self._chunks.clear()
+        self._size = 0
+        if data:
+            sink.on_data(data)
+        if self._error is not None:
+            sink.on_failure(self._error)
+        elif self._ended:
+            sink.on_end()
+        elif self.connection is not None:
+            self._heir = sink
+            self.connection.redirect(sink)
+            if self._paused:
+                self._paused = False
+                self.connection.resume()
+
     def close(self) -> None:
         """End the exchange; if the answer is not complete the engine sees its client go."""
-        if not self._ended and self.connection is not None:
+        connection, heir = self.connection, self._heir
+        if not self._ended and connection is not None and (heir is None or connection.serves(heir)):
             self._ended = True
-            self.connection.abandon()
+            connection.abandon()
         with contextlib.suppress(asyncio.InvalidStateError):
             self.head.cancel()
 

@@ -7,7 +7,6 @@ one access line in the proxy's log when a request ends.
 from __future__ import annotations
 
 import posixpath
-from email.utils import formatdate
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -38,6 +37,7 @@ from hostler.web import (
     pages,
     performance,
 )
+from hostler.web.writer import DATE
 
 if TYPE_CHECKING:
     from hostler.gateway.pipeline import Gateway
@@ -159,7 +159,7 @@ class CountedSend:
             headers = message["headers"] = list(message.get("headers", ()))
             # An engine's date is passed on; what is ours gets one here (RFC 9110, section 6.6.1).
             if not any(name.lower() == b"date" for name, _ in headers):
-                headers.append((b"date", formatdate(usegmt=True).encode()))
+                headers.append((b"date", DATE.now()))
             if self.close:
                 headers.append((b"connection", b"close"))
         else:

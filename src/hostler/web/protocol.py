@@ -22,6 +22,7 @@ from hostler.gateway.tunnel import keep_alive
 from hostler.web.heads import FRAMING, has_body, wrong_head
 from hostler.web.oldclients import OldSend
 from hostler.web.upgrade import ServerUpgrade, TakenOver
+from hostler.web.writer import AnswerWriter
 
 # nginx allows four buffers of 8 KiB for large heads, Apache 100 fields of 8 KiB, Node 16 KiB in all.
 MAX_HEAD_BYTES = 65_536
@@ -68,14 +69,23 @@ class ServerEdge:
             # Nothing in the framing would tell: the client must see a reset.
             transport.abort()
 
+    def writer(self) -> AnswerWriter | None:
+        cycle = self.cycle
+        if cycle is None or cycle.response_started or cycle.scope["http_version"] != "1.1":
+            return None
+        return AnswerWriter(self._protocol, cycle)
+
 
 class HostlerProtocol(HttpToolsProtocol):
     """One client connection."""
+
+    edge_type = ServerEdge
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._edges: list[ServerEdge] = []
         self._edge: ServerEdge | None = None
+        self.drained: Callable[[], None] | None = None  # whoever writes an answer waits to be told so
         self._in_head = False
         self._head_began = False
         self._head_bytes = 0  # of the head that is coming in, without the read in which it began
@@ -107,6 +117,11 @@ class HostlerProtocol(HttpToolsProtocol):
         edges, self._edges = self._edges, []
         for edge in edges:
             edge.lost()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self.drained is not None:
+            self.drained()
 
     def data_received(self, data: bytes) -> None:
         parser: httptools.HttpRequestParser | None = self.parser  # None once the connection is lost
@@ -140,7 +155,7 @@ class HostlerProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._in_head = self._head_began = True
         self._head_bytes = 0
-        self._edge = ServerEdge(self)
+        self._edge = self.edge_type(self)
         scope: dict[str, Any] = self.scope  # type: ignore[assignment]  # uvicorn's type knows no extension of ours
         scope["extensions"] = {EXTENSION: self._edge}
 

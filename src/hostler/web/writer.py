@@ -1,0 +1,135 @@
+"""An answer written straight to a client's connection, in the state that uvicorn keeps of it.
+
+What `RequestResponseCycle.send` does for a message, this does for a whole answer: one write for the head and
+the first piece, one for each piece that follows, and no coroutine. It leans on uvicorn's internals;
+tests/web/test_server_contract.py holds them still.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from email.utils import formatdate
+from typing import TYPE_CHECKING
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from hostler.clock import SYSTEM, Clock
+
+if TYPE_CHECKING:
+    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+    from hostler.gateway.headers import Headers
+    from hostler.web.protocol import HostlerProtocol
+
+# Above this, three writes are cheaper than a copy of the piece.
+COPIED_BYTES = 65_536
+
+
+class Date:
+    """The `Date` of answers, made once a second (RFC 9110, section 6.6.1)."""
+
+    def __init__(self, clock: Clock = SYSTEM) -> None:
+        self._clock = clock
+        self._until = 0.0
+        self._text = b""
+
+    def now(self) -> bytes:
+        """The value of the header."""
+        now = self._clock.monotonic()
+        if now >= self._until or not self._text:
+            seconds = self._clock.wall().timestamp()
+            self._until = now + 1 - seconds % 1
+            self._text = formatdate(int(seconds), usegmt=True).encode()
+        return self._text
+
+
+DATE = Date()
+
+
+class AnswerWriter:
+    """One answer to an HTTP/1.1 client; see `hostler.gateway.edge.Writer`."""
+
+    __slots__ = ("_chunked", "_cycle", "_flow", "_head", "_protocol", "_transport")
+
+    def __init__(self, protocol: HostlerProtocol, cycle: RequestResponseCycle) -> None:
+        self._protocol = protocol
+        self._cycle = cycle
+        self._transport = cycle.transport
+        self._flow = cycle.flow
+        self._head = b""
+        self._chunked = False
+
+    @property
+    def paused(self) -> bool:
+        return self._flow.write_paused
+
+    def begin(self, status: int, headers: Headers, length: int | None) -> None:
+        cycle = self._cycle
+        cycle.response_started = True
+        cycle.waiting_for_100_continue = False
+        parts = [STATUS_LINE[status]]
+        dated = False
+        for name, value in headers:
+            lower = name.lower()
+            if lower == b"date":
+                dated = True
+            parts += (lower, b": ", value, b"\r\n")
+        if not dated:
+            # An engine's date is passed on; what is ours gets one here.
+            parts += (b"date: ", DATE.now(), b"\r\n")
+        if not cycle.keep_alive:
+            parts.append(b"connection: close\r\n")
+        self._chunked = cycle.chunked_encoding = length is None
+        if length is None:
+            parts.append(b"transfer-encoding: chunked\r\n")
+        else:
+            cycle.expected_content_length = length
+        parts.append(b"\r\n")
+        self._head = b"".join(parts)
+
+    def write(self, data: bytes) -> None:
+        if self._cycle.disconnected:
+            return
+        head = self._head
+        if head:
+            self._head = b""
+        if len(data) > COPIED_BYTES:
+            self._write_large(head, data)
+        elif self._chunked:
+            self._transport.write(b"%b%x\r\n%b\r\n" % (head, len(data), data))
+        else:
+            self._transport.write(head + data if head else data)
+
+    def _write_large(self, head: bytes, data: bytes) -> None:
+        write = self._transport.write
+        if self._chunked:
+            write(b"%b%x\r\n" % (head, len(data)))
+            write(data)
+            write(b"\r\n")
+        else:
+            if head:
+                write(head)
+            write(data)
+
+    def flush(self) -> None:
+        if self._head and not self._cycle.disconnected:
+            self._transport.write(self._head)
+        self._head = b""
+
+    def end(self) -> None:
+        cycle = self._cycle
+        if cycle.disconnected:
+            return
+        rest = self._head + b"0\r\n\r\n" if self._chunked else self._head
+        self._head = b""
+        if rest:
+            self._transport.write(rest)
+        cycle.expected_content_length = 0
+        cycle.response_complete = True
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            self._transport.close()
+        cycle.on_response()
+
+    def on_drain(self, callback: Callable[[], None] | None) -> None:
+        self._protocol.drained = callback
