@@ -111,12 +111,11 @@ class _Brotli:
                 plain: bytes = self._inner.process(data, output_buffer_limit=STEP)
             except self._error as error:
                 raise UndecodableError(str(error)) from None
-            if plain:
-                self._made += len(plain)
-                yield plain
-            data = b""
-            if self._inner.is_finished() or self._inner.can_accept_more_data():
+            if not plain:
                 return
+            self._made += len(plain)
+            yield plain
+            data = b""
 
 
 class _Chain:
