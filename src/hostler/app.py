@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import ipaddress
 import os
 import signal
@@ -106,6 +107,7 @@ class Hostler:
         self.gateway.close()
         await self.state.feed.close()
         await self.observatory.close()
+        self.app.write_lines()
         self.logs.close()
 
     def replace(self, config: Config) -> None:
@@ -213,12 +215,24 @@ async def _serve(
         url = base_url(host, sockets[0].getsockname()[1], tls=tls is not None)
         proxy.info(f"Hostler {__version__} listening on {url}, {len(config.models)} model(s)")
         _warn_when_open(hostler, host)
+        _spare_the_collector()
         if on_ready is not None:
             on_ready(url)
         await asyncio.wait([running, stopping], return_when=asyncio.FIRST_COMPLETED)
     if stdout is not None:
         await stdout.stop(1.0)
     return 0
+
+
+def _spare_the_collector() -> None:
+    """Let the garbage collector look at what requests leave, seldom, and never at what was there before them.
+
+    Nothing on the way of a request makes cycles. With the default thresholds the looking took a tenth of the
+    time of small requests, and stopped all of them for tens of milliseconds.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 100)
 
 
 def open_log_files(config: Config) -> tuple[LogFiles | None, str]:

@@ -28,6 +28,9 @@ class Door:
     def writer(self) -> None:
         return None
 
+    def body_now(self) -> None:
+        return None
+
 
 async def test_what_is_awaited_ends_when_the_client_goes() -> None:
     door = Door()

@@ -73,6 +73,15 @@ async def test_memory_keeps_the_newest() -> None:
         assert (await made.stats(ActivityQuery())).totals.requests == 10
 
 
+async def test_memory_writes_nothing_before_somebody_asks() -> None:
+    async with store(memory_rows=10) as (made, _):
+        fill(made, 5000)
+        assert "0 to write" in repr(made)
+        assert await ids(made) == list(range(5000, 4990, -1))
+        fill(made, 3)
+        assert await ids(made) == list(range(5003, 4993, -1))
+
+
 async def test_what_is_asked_for_is_found(tmp_path: Path) -> None:
     async with store(tmp_path / "a.db") as (made, _):
         fill(made, 3)
@@ -110,9 +119,11 @@ async def test_a_burst_is_counted_exactly(tmp_path: Path) -> None:
         assert said == []
 
 
-async def test_more_than_can_be_written_is_dropped_and_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_more_than_can_be_written_is_dropped_and_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(activity, "MAX_OUTSTANDING", 5)
-    async with store() as (made, said):
+    async with store(tmp_path / "a.db") as (made, said):
         fill(made, 9)
 
         assert made.lost == 4

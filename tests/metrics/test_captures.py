@@ -51,8 +51,43 @@ async def test_a_capture_comes_back() -> None:
     assert (found.request_body, found.response_body) == (b'{"a": 1}', b"data: 1\n\ndata: 2\n\n")
     assert found.request_headers == {"X": "y"}
     assert not found.truncated
-    assert kept.collected == 0
+    assert kept.collected == 8 + 18
     assert await kept.get(8) is None
+    kept.close()
+
+
+async def test_many_small_ones_share_blocks() -> None:
+    kept = Captures(200_000, on_problem=pytest.fail)
+    for number in range(400):
+        answer = kept.collector()
+        assert answer is not None
+        answer.feed(f"answer {number}".encode())
+        kept.add(capture(number, b"question"), answer)
+        assert kept.size <= 200_000
+    await settled(kept)
+    held = [number for number in range(400) if kept.has(number)]
+
+    assert held == list(range(400))
+    assert kept.collected < 50_000
+    for number in (0, 1, 199, 399):
+        found = await kept.get(number)
+        assert found is not None
+        assert (found.id, found.response_body) == (number, f"answer {number}".encode())
+    kept.resize(2000)
+    assert kept.size <= 2000
+    assert kept.has(399)
+    kept.close()
+    assert kept.collected == 0
+
+
+async def test_a_capture_can_be_read_while_it_is_compressed() -> None:
+    kept = Captures(1000, on_problem=pytest.fail)
+    kept.add(capture(1, b"x" * 300))
+    assert kept._waiting
+    found = await kept.get(1)
+
+    assert found is not None
+    assert found.request_body == b"x" * 300
     kept.close()
 
 

@@ -485,6 +485,7 @@ async def test_5_a_waiting_request_is_cancelled_and_told() -> None:
         await front.until_idle()
         assert (await front.ask("POST", "/api/inflight/77/cancel")).status == 404
         assert (await front.get("/api/inflight")).json() == {"requests": []}
+        front.hostler.app.write_lines()
         assert '"POST /v1/chat/completions HTTP/1.1" 499' in front.log("proxy").history().decode()
 
 

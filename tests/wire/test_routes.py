@@ -369,6 +369,7 @@ async def test_every_request_leaves_one_line() -> None:
         await front.get("/nowhere", [("x-forwarded-for", "10.1.2.3, 10.9.9.9")])
         await front.get("/health")
 
+        front.hostler.app.write_lines()
         lines = front.log("proxy").history().decode().splitlines()
         assert len(lines) == 2
         assert 'Request 127.0.0.1 "GET /api/version HTTP/1.1" 200 ' in lines[0]

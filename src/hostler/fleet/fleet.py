@@ -8,8 +8,7 @@ event, so a slow stop of one model never delays a request for another.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -20,7 +19,7 @@ from hostler.config.schema import Config, Model
 from hostler.core import Exit, ModelId, StartReason, State, StopReason
 from hostler.errors import NotFound, ShuttingDown, UpstreamFailed
 from hostler.fleet.idle import IdleTimer
-from hostler.fleet.lease import Lease
+from hostler.fleet.lease import Lease, Leasing
 from hostler.fleet.lives import Lives
 from hostler.fleet.refusals import refusal_error
 from hostler.fleet.slot import Launcher, ModelStatus, Slot, log_rates, status_of
@@ -112,41 +111,41 @@ class Fleet:
 
     # -- for requests -----------------------------------------------------------------------------------
 
-    @asynccontextmanager
-    async def lease(
+    def lease(
         self,
         model: ModelId,
         *,
         reason: StartReason = StartReason.REQUEST,
         force: bool = False,
         on_wait: Callable[[int], None] | None = None,
-    ) -> AsyncIterator[Lease]:
+    ) -> Leasing:
         """Wait until `model` is ready for this request, and hold it until the block ends.
 
-        `on_wait` gets the request's ticket if it has to wait at all. Cancelling at any moment is safe:
-        leaving is the only clean-up. Raises NotFound, QueueFull, StartFailed, BackedOff, Unloaded or
-        ShuttingDown.
+        For `async with`. `on_wait` gets its ticket if it has to wait at all. Cancelling is safe at any time.
+        Raises NotFound, QueueFull, StartFailed, BackedOff, Unloaded or ShuttingDown.
         """
-        slot = self._admit(model)
-        ticket = self._next_ticket
+        return Leasing(self, model, reason, force, on_wait)
+
+    def enter(self, leasing: Leasing, reason: StartReason, force: bool) -> None:
+        """Put a request into line; only `Leasing` calls this."""
+        slot, ticket = self._admit(leasing.model), self._next_ticket
+        leasing.slot, leasing.ticket = slot, ticket
         self._next_ticket += 1
-        arrived = self._clock.monotonic()
-        granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting[ticket] = _Waiter(slot, granted)
+        leasing.arrived = self._clock.monotonic()
+        leasing.granted = asyncio.get_running_loop().create_future()
+        self._waiting[ticket] = _Waiter(slot, leasing.granted)
         if slot.life is None or slot.stop_reason is not None:
             slot.start_reason = reason
-        cold = slot.state is not State.READY
-        self._dispatch(Arrived(ticket, model, arrived, self._priority.get(model, 0), force))
-        try:
-            if on_wait is not None and not granted.done():
-                on_wait(ticket)
-            await granted
-            yield self._lease_of(slot, arrived, cold)
-        finally:
-            self._waiting.pop(ticket, None)
-            if granted.done() and not granted.cancelled() and granted.exception() is None:
-                self._exit(slot)
-            self._dispatch(Left(ticket, self._clock.monotonic()))
+        leasing.cold = slot.state is not State.READY
+        priority = self._priority.get(leasing.model, 0)
+        self._dispatch(Arrived(ticket, leasing.model, leasing.arrived, priority, force))
+
+    def leave(self, slot: Slot, ticket: int, granted: asyncio.Future[None]) -> None:
+        """Let go of a place in line, or of the model; only `Leasing` calls this."""
+        self._waiting.pop(ticket, None)
+        if granted.done() and not granted.cancelled() and granted.exception() is None:
+            self._exit(slot)
+        self._dispatch(Left(ticket, self._clock.monotonic()))
 
     def _admit(self, model: ModelId) -> Slot:
         slot = self._slots.get(model)
@@ -158,7 +157,8 @@ class Fleet:
             raise ShuttingDown("Hostler is shutting down", retry_after=5)
         return slot
 
-    def _lease_of(self, slot: Slot, arrived: float, cold: bool) -> Lease:
+    def lease_of(self, slot: Slot, arrived: float, cold: bool) -> Lease:
+        """What a granted request holds; only `Leasing` calls this. Raises UpstreamFailed."""
         run, model = slot.run, slot.model.id
         if run is None:
             # It ended between the grant and this task's turn.

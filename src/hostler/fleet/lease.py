@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from hostler.core import ModelId
+from hostler.core import ModelId, StartReason
+
+if TYPE_CHECKING:
+    from hostler.fleet.fleet import Fleet
+    from hostler.fleet.slot import Slot
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,3 +28,61 @@ class Lease:
     waited: float
     cold: bool
     loading: float = 0.0
+
+
+class Leasing:
+    """A lease on its way and while it is held: `async with fleet.lease(model) as lease`."""
+
+    __slots__ = (
+        "_fleet",
+        "_force",
+        "_on_wait",
+        "_reason",
+        "arrived",
+        "cold",
+        "granted",
+        "model",
+        "slot",
+        "ticket",
+    )
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        model: ModelId,
+        reason: StartReason,
+        force: bool,
+        on_wait: Callable[[int], None] | None,
+    ) -> None:
+        self._fleet = fleet
+        self._reason = reason
+        self._force = force
+        self._on_wait = on_wait
+        self.model = model
+        self.ticket = 0
+        self.arrived = 0.0
+        self.cold = False
+        self.slot: Slot | None = None
+        self.granted: asyncio.Future[None] | None = None
+
+    async def __aenter__(self) -> Lease:
+        fleet = self._fleet
+        fleet.enter(self, self._reason, self._force)
+        granted, slot = self.granted, self.slot
+        assert granted is not None
+        assert slot is not None
+        try:
+            if not granted.done():
+                if self._on_wait is not None:
+                    self._on_wait(self.ticket)
+                await granted
+            granted.result()
+            return fleet.lease_of(slot, self.arrived, self.cold)
+        except BaseException:
+            fleet.leave(slot, self.ticket, granted)
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self.slot is not None
+        assert self.granted is not None
+        self._fleet.leave(self.slot, self.ticket, self.granted)

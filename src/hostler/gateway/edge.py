@@ -64,6 +64,10 @@ class Edge(Protocol):
         """Close the connection so that the client can tell that its answer is not complete."""
         ...
 
+    def body_now(self) -> bytes | None:
+        """The whole body, where all of it is here already; it is then never received. None otherwise."""
+        ...
+
     def writer(self) -> Writer | None:
         """What takes the answer to this request, instead of `send`; None where only `send` will do."""
         ...
@@ -100,6 +104,9 @@ class PlainEdge:
 
     def abort(self) -> None:
         raise Truncated
+
+    def body_now(self) -> bytes | None:
+        return None
 
     def writer(self) -> Writer | None:
         return None

@@ -24,6 +24,7 @@ HOP_BY_HOP = frozenset(
 )
 # Framing is ours on both sides; `expect` was answered at the edge.
 REQUEST_DROPPED = HOP_BY_HOP | {b"content-length", b"expect", b"x-forwarded-for", b"x-request-id"}
+NONE_NAMED: frozenset[bytes] = frozenset()
 CREDENTIALS = frozenset((b"authorization", b"x-api-key"))
 # What tells a peer where a request came from is none of its business.
 PEER_DROPPED = (
@@ -35,11 +36,13 @@ PEER_DROPPED = (
 
 def connection_tokens(headers: Iterable[tuple[bytes, bytes]]) -> frozenset[bytes]:
     """The lower-case names that `Connection` declares to be hop-by-hop as well."""
-    tokens: set[bytes] = set()
+    tokens: set[bytes] | None = None
     for name, value in headers:
-        if name.lower() == b"connection":
-            tokens.update(token.strip().lower() for token in value.split(b","))
-    return frozenset(tokens)
+        if len(name) == 10 and name.lower() == b"connection":
+            if tokens is None:
+                tokens = set()
+            tokens.update([token.strip().lower() for token in value.split(b",")])
+    return frozenset(tokens) if tokens else NONE_NAMED
 
 
 def request_headers(

@@ -42,10 +42,14 @@ class Entry(Protocol):
     path: str
     method: str
     headers: Headers
-    remote: str
     response_headers: Headers
     sent: int
     metadata: dict[str, str]
+
+    @property
+    def remote(self) -> str:
+        """The address of who asks."""
+        ...
 
     def cancel(self) -> None:
         """End it; its client is told."""

@@ -92,7 +92,10 @@ class Observed:
         self.record.cancel()
 
     def finish(self) -> None:
-        """The request has ended: its row is made."""
+        """The request has ended: its row is made soon."""
+        self._recorder.finish_soon(self.record, self._complete)
+
+    def _complete(self) -> None:
         record = self.record
         if self._tap is not None:
             usage = self._tap.finish()
@@ -103,13 +106,12 @@ class Observed:
                 record.error = usage.error
             if usage.found and usage.tokens.tokens_per_second <= 0:
                 self._estimate()
-        self._recorder.finish(record)
 
     def _estimate(self) -> None:
         """A speed of our own, where the engine tells none: from the first token on, or of all its work."""
         record = self.record
         tokens = record.tokens
-        now = self._clock.monotonic()
+        now = record.ended or self._clock.monotonic()
         if record.first_token is not None:
             # The first one was there when its time was taken.
             speed = own_speed(tokens.output - 1, now - record.first_token)

@@ -7,8 +7,6 @@ off so that the client can tell.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from hostler import aio
@@ -28,6 +26,7 @@ from hostler.gateway import paths, websocket
 from hostler.gateway.answers import add_log_url, error_answer, header
 from hostler.gateway.body import read_body
 from hostler.gateway.edge import ClientGone, Edge, Receive, Scope, Send, Truncated, edge_of
+from hostler.gateway.evidence import explained
 from hostler.gateway.forward import forward, to_engine, to_peer
 from hostler.gateway.headers import Headers
 from hostler.gateway.inflight import request_id
@@ -68,21 +67,30 @@ class Request:
         self.upgrade = websocket.upgrade_of(scope)
         self.loading: LoadingStream | None = None
         self.observed: Observed | None = None
-        self.request_id = request_id(header(self.headers, b"x-request-id"))
-        self.wants_timing = header(self.headers, b"x-server-timing") == b"1"
+        # The first value of each header; the one place where they are looked through.
+        self.given = given = dict(reversed(self.headers))
+        self.request_id = request_id(given.get(b"x-request-id", b""))
+        self.wants_timing = given.get(b"x-server-timing") == b"1"
         # What the table of requests in flight shows.
         self.number = 0
         self.began_wall = gateway.clock.wall()
         self.began = gateway.clock.monotonic()
         self.model = ""
         self.path = ""
-        self.remote = _remote(scope, self.headers)
         self.response_headers: Headers = []
         self.sent = 0
         self.metadata: dict[str, str] = {}
         self._waited = self._loaded = self._first = 0.0
         self._task: asyncio.Task[object] | None = None
         self._gone = self._cancelled = False
+
+    @property
+    def remote(self) -> str:
+        """Who asks, as far as that can be known: what a proxy in front of us says, else the connection."""
+        given = self.given
+        address = given.get(b"x-forwarded-for", b"").split(b",")[0].strip() or given.get(b"x-real-ip", b"")
+        client = self.scope.get("client")
+        return address.decode("latin-1") or (client[0] if client else "")
 
     async def answer(self) -> None:
         try:
@@ -109,7 +117,12 @@ class Request:
         except SlashMissing:
             await self._add_slash()
             return
-        self.body = await read_body(self.receive, self.headers, gateway.limit, gateway.budget)
+        body = self.edge.body_now()
+        if body is None or len(body) > gateway.limit:
+            body = await read_body(self.receive, self.headers, gateway.limit, gateway.budget)
+        else:
+            gateway.budget.take(len(body))
+        self.body = body
         self._held = len(self.body)
         self.body_read = True
         try:
@@ -134,8 +147,7 @@ class Request:
             in_flight.add(self)
         observed = self._observe(key) if wish.tracked and self.method == "POST" else None
         try:
-            with self._interruptible():
-                await self._serve_first(wish)
+            await self._interruptibly(wish)
         except (ClientGone, RequestCancelled):
             if observed is not None:
                 observed.cancelled()
@@ -159,19 +171,18 @@ class Request:
             path=self.path,
             request_id=self.request_id.decode("latin-1"),
             key=key.name if key is not None else "",
-            traceparent=header(self.headers, b"traceparent").decode("latin-1"),
+            traceparent=self.given.get(b"traceparent", b"").decode("latin-1"),
         )
         record.metadata = self.metadata
         self.observed = observed = Observed(recorder, record, self.gateway.clock)
         return observed
 
-    @contextmanager
-    def _interruptible(self) -> Iterator[None]:
-        """End what the block awaits when the client leaves, or somebody cancels the request."""
+    async def _interruptibly(self, wish: Wish) -> None:
+        """Serve, and end it when the client leaves, or somebody cancels the request."""
         self._task = asyncio.current_task()
         self.edge.on_disconnect(self._leave)
         try:
-            yield
+            await self._serve_first(wish)
         except asyncio.CancelledError:
             if not (self._gone or self._cancelled):
                 raise
@@ -277,7 +288,7 @@ class Request:
 
     async def _forward(self, lease: Lease, name: str, target: Local, wish: Wish) -> None:
         async def explain(error: UpstreamFailed) -> UpstreamFailed:
-            return await self._explain(error, lease)
+            return await explained(self.gateway.fleet, error, lease)
 
         log = self.gateway.fleet.slot(lease.model).log
         span = self.gateway.spans.begin(self.request_id, lease.model, lease.run, log.mark())
@@ -285,22 +296,6 @@ class Request:
             await forward(self, to_engine(self, name, target, wish, lease.base_url), explain)
         finally:
             span.until = log.newest_seq
-
-    async def _explain(self, error: UpstreamFailed, lease: Lease) -> UpstreamFailed:
-        fleet = self.gateway.fleet
-        message = f"{lease.model}: {error.message}"
-        log = fleet.slot(lease.model).log
-        details: dict[str, object] = {**error.details, "model": lease.model, "run": lease.run}
-        end = await fleet.fate(lease)
-        if end is not None:
-            message += f"; its process ended: {end}"
-            details["exit"] = str(end)
-            run = fleet.slot(lease.model).last_run
-            if run is not None and run.number == lease.run:
-                details |= run.why_it_ended()
-        details["log"] = log.tail(20)
-        kind = Unreachable if isinstance(error, Unreachable) else UpstreamFailed
-        return kind(message, details=details)
 
     # -- the loading text -------------------------------------------------------------------------------
 
@@ -391,10 +386,3 @@ class Request:
             headers.append((b"connection", b"close"))
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
         await self.send({"type": "http.response.body", "body": body})
-
-
-def _remote(scope: Scope, headers: Headers) -> str:
-    """Who asks, as far as that can be known: what a proxy in front of us says, else the connection."""
-    address = header(headers, b"x-forwarded-for").split(b",")[0].strip() or header(headers, b"x-real-ip")
-    client = scope.get("client")
-    return address.decode("latin-1") or (client[0] if client else "")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 
 from hostler.errors import UpstreamFailed
 from hostler.gateway.connection import Connection, ConnectionLost, ResponseHead, Sink
@@ -125,7 +124,7 @@ class Exchange:
         if not self._ended and connection is not None and (heir is None or connection.serves(heir)):
             self._ended = True
             connection.abandon()
-        with contextlib.suppress(asyncio.InvalidStateError):
+        if not self.head.done():
             self.head.cancel()
 
 
@@ -174,7 +173,9 @@ async def send_request(
     result.connection = connection
     try:
         connection.send(head, body, result, method=method, upgrade=upgrade)
-        async with asyncio.timeout(response_timeout or None):
+        if not response_timeout:
+            return result, await result.head
+        async with asyncio.timeout(response_timeout):
             return result, await result.head
     except TimeoutError:
         result.close()

@@ -25,6 +25,10 @@ from hostler.logs.journal import EXIT, START, Entry
 
 # Bytes that wait for the disk: a second of an engine that prints as fast as it can.
 MAX_QUEUED = 64 * 1_048_576
+# How long entries gather before they are written, unless there are many or somebody waits for them. A crash
+# of Hostler loses no more than that; an engine's crash loses nothing.
+GATHER_SECONDS = 0.02
+GATHERED_BYTES = 1_048_576
 # How long a disk that failed is left alone.
 RETRY_SECONDS = 30.0
 # Earlier lives of this store whose cursors are understood.
@@ -93,6 +97,7 @@ class LogFiles:
         self._queued = 0
         self._wake = threading.Condition()
         self._closing = False
+        self._urgent = False
         self._broken_until = 0.0
         self._said = False
         self._thread = threading.Thread(target=self._run, name="log files", daemon=True)
@@ -114,7 +119,9 @@ class LogFiles:
                 return
             self._queued += size
             self._queue.append((source, entry, data))
-            self._wake.notify()
+            # The thread gathers for a moment by itself; to wake it for each line costs more than the line.
+            if len(self._queue) == 1 or self._queued > GATHERED_BYTES >= self._queued - size:
+                self._wake.notify()
 
     def warn_by(self, warn: Warn) -> None:
         """Tell `warn` what goes wrong; it is called by the thread that writes."""
@@ -137,6 +144,7 @@ class LogFiles:
             if self._closing:
                 return False
             self._queue.append(tell)
+            self._urgent = True
             self._wake.notify()
         await done
         return self._clock.monotonic() >= self._broken_until
@@ -162,6 +170,8 @@ class LogFiles:
             with self._wake:
                 while not self._queue and not self._closing:
                     self._wake.wait()
+                self._wake.wait_for(self._has_gathered, GATHER_SECONDS)
+                self._urgent = False
                 batch = list(self._queue)
                 self._queue.clear()
                 self._queued = 0
@@ -172,6 +182,9 @@ class LogFiles:
         for writer in self._writers.values():
             with contextlib.suppress(OSError):
                 writer.file.close()
+
+    def _has_gathered(self) -> bool:
+        return self._closing or self._urgent or self._queued > GATHERED_BYTES
 
     def _write_batch(self, batch: list[tuple[str, Entry, bytes] | Callable[[], None]]) -> None:
         touched: set[str] = set()

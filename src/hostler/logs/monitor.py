@@ -154,6 +154,16 @@ class LogMonitor(RingBuffer):
         # Names from the file system may hold lone surrogates; a log line must never fail for one.
         self.write(format_line(level, message, time, self._prefix).encode("utf-8", "backslashreplace"))
 
+    def log_all(self, level: Level, messages: Sequence[str]) -> None:
+        """`log` for several lines at once, which share their time."""
+        if level < self._level or not messages:
+            return
+        time = format_time(self._time_format, self._clock.wall().astimezone()) if self._time_format else ""
+        text = "".join([format_line(level, message, time, self._prefix) for message in messages])
+        if self._mask is not None:
+            text = self._mask(text)
+        self.write(text.encode("utf-8", "backslashreplace"))
+
     def debug(self, message: str) -> None:
         """`log` at DEBUG."""
         self.log(Level.DEBUG, message)

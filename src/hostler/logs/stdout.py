@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from hostler.logs.monitor import LogMonitor
 
 
+# Between two writes; nobody reads lines faster, and a busy log becomes one write instead of a hundred.
+REST_SECONDS = 0.02
+
+
 def monitor_for(hub: LogHub, log_to_stdout: str) -> LogMonitor | None:
     """The monitor that `logToStdout` asks to copy: `proxy`, `upstream` or `both`; None for `none`."""
     return {"proxy": hub.proxy, "upstream": hub.upstream, "both": hub.combined}.get(log_to_stdout)
@@ -44,6 +48,8 @@ class StdoutCopy:
         self._pieces: queue.Queue[bytes | None] = queue.Queue(maxsize=2)
         self._written: asyncio.Future[bool] | None = None
         self._task: asyncio.Task[None] | None = None
+        self._rested: asyncio.Future[None] | None = None
+        self._hurry = False
 
     def start(self) -> None:
         """Begin to copy; needs the running loop. Once only."""
@@ -71,6 +77,9 @@ class StdoutCopy:
             self._follower.close()
             return
         self._follower.finish()
+        self._hurry = True
+        if self._rested is not None:
+            _resolve(self._rested)
         await asyncio.wait((self._task,), timeout=timeout)
         self._follower.close()
         await aio.cancel_and_wait((self._task,))
@@ -85,8 +94,19 @@ class StdoutCopy:
                     self._pieces.put_nowait(text.render(chunk))
                     if not await self._written:
                         return
+                    await self._rest(loop)
         finally:
             self._pieces.put_nowait(None)
+
+    async def _rest(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let some more come together, unless the end is near: to wake the thread is what costs."""
+        self._rested = loop.create_future()
+        handle = loop.call_later(REST_SECONDS, _resolve, self._rested)
+        try:
+            if not self._hurry:
+                await self._rested
+        finally:
+            handle.cancel()
 
     def _report(self, alive: bool) -> None:
         if not alive:
@@ -97,6 +117,11 @@ class StdoutCopy:
     def __repr__(self) -> str:
         state = "not started" if self._task is None else "ended" if self._task.done() else "copying"
         return f"<StdoutCopy of {self._name}, {state}>"
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 def _write_pieces(

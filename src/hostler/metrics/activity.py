@@ -4,12 +4,15 @@ The event loop's thread gives ids and collects rows; a writer thread puts them i
 latest `FLUSH_SECONDS` after they came. A file is read through a second connection on a thread of its own, so
 a long question never keeps rows from being written. A file that cannot be used is one warning: the rows are
 kept in a bounded database in memory, and go into the file when it can be written again.
+
+Without a file rows are only put into the database when somebody asks: most are pushed out before.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -75,9 +78,12 @@ class ActivityStore:
     ) -> None:
         self._on_problem = on_problem
         self._on_news = on_news or on_problem
+        self.before_reading: Callable[[], None] = lambda: None  # whoever holds rows back gives them here
         self._loop: asyncio.AbstractEventLoop | None = None
         self._clock = clock
-        self._pending: list[ActivityRow] = []
+        self._pending: deque[ActivityRow] = deque()
+        self._lazy = settings.path is None
+        self._rows_wanted = settings.memory_rows
         self._outstanding = 0
         self._flush: asyncio.TimerHandle | None = None
         self._closed = False
@@ -112,8 +118,12 @@ class ActivityStore:
             if self.lost == 1:
                 self._on_problem("activity: requests come faster than they can be recorded; some are not")
             return
-        self._outstanding += 1
         self._pending.append(row)
+        if self._lazy:
+            if len(self._pending) > self._rows_wanted:
+                self._pending.popleft()  # it would be deleted as soon as the others are written
+            return
+        self._outstanding += 1
         if len(self._pending) >= FLUSH_ROWS:
             self._send()
         elif self._flush is None:
@@ -123,6 +133,7 @@ class ActivityStore:
     def configure(self, settings: StoreSettings) -> None:
         """Other bounds from now on; the path stays, a store for another file is another store."""
         settings = replace(settings, path=self._writer.settings.path)
+        self._rows_wanted = settings.memory_rows
         self._work.submit(lambda: self._writer.configure(settings), urgent=True)
 
     async def close(self) -> None:
@@ -147,7 +158,10 @@ class ActivityStore:
             self._flush = None
         if not self._pending:
             return
-        rows, self._pending = self._pending, []
+        rows = list(self._pending)
+        self._pending.clear()
+        if self._lazy:
+            self._outstanding += len(rows)
         loop = self._loop = asyncio.get_running_loop()
 
         def written(future: Future[list[str]]) -> None:
@@ -212,12 +226,14 @@ class ActivityStore:
 
     async def _kept(self, query: ActivityQuery) -> ModelTotals | None:
         """The kept sums when they are those of `query`; None when somebody has to count."""
+        self.before_reading()
         self._send()
         if not query.only_models:
             return None
         return await self._soon(self._work.submit(lambda: self._writer.totals(query.models)))
 
     async def _ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
+        self.before_reading()
         self._send()
         in_file = await self._soon(self._work.submit(lambda: self._writer.uses_file))
         if in_file is None and self._file is not None:

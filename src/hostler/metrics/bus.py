@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import deque
-from dataclasses import dataclass
 
 import msgspec
 
@@ -19,13 +18,28 @@ MAX_EVENTS = 4096
 MAX_BYTES = 8 * 1_048_576
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One event; `data` is JSON."""
+# What an event that is not encoded yet counts for: those are a few short members.
+SMALL_BYTES = 256
 
-    number: int
-    type: str
-    data: bytes
+
+class Event:
+    """One event; `data` is JSON, made when the first listener reads it."""
+
+    __slots__ = ("_data", "_source", "number", "size", "type")
+
+    def __init__(self, number: int, kind: str, source: object, data: bytes | None) -> None:
+        self.number = number
+        self.type = kind
+        self.size = SMALL_BYTES if data is None else len(data)
+        self._source = source
+        self._data = data
+
+    @property
+    def data(self) -> bytes:
+        if self._data is None:
+            self._data = msgspec.json.encode(self._source)
+            self._source = None
+        return self._data
 
 
 class EventBus:
@@ -59,17 +73,25 @@ class EventBus:
 
     def publish(self, kind: str, data: object) -> None:
         """Tell everybody that something of `kind` happened; `data` becomes JSON at once."""
-        if self.closed:
-            return
-        self._end += 1
-        event = Event(self._end, kind, msgspec.json.encode(data))
-        self._events.append(event)
-        self._bytes += len(event.data)
-        while len(self._events) > self._max_events or (
-            self._bytes > self._max_bytes and len(self._events) > 1
-        ):
-            self._bytes -= len(self._events.popleft().data)
-        self._wake()
+        if not self.closed:
+            self._add(Event(self._end + 1, kind, None, msgspec.json.encode(data)))
+
+    def publish_small(self, kind: str, data: object) -> None:
+        """As `publish`, for what happens with each request: `data` is small, never changed, and becomes JSON
+        only when somebody reads it.
+        """
+        if not self.closed:
+            self._add(Event(self._end + 1, kind, data, None))
+
+    def _add(self, event: Event) -> None:
+        self._end = event.number
+        events = self._events
+        events.append(event)
+        self._bytes += event.size
+        while len(events) > self._max_events or (self._bytes > self._max_bytes and len(events) > 1):
+            self._bytes -= events.popleft().size
+        if self._waiters:
+            self._wake()
 
     def read(self, after: int, limit: int = 256) -> tuple[list[Event], int]:
         """Up to `limit` events after number `after`, and how many between are lost."""

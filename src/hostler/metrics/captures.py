@@ -11,7 +11,9 @@ import contextlib
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 
@@ -20,8 +22,12 @@ from hostler.metrics import zstd
 from hostler.metrics.worker import Worker
 
 MEGABYTE = 1_048_576
-# Captures that wait to be compressed; their bytes count in the budget.
-MAX_WAITING = 256
+# Blocks that wait to be compressed; their bytes count in the budget.
+MAX_WAITING = 64
+# Captures that are kept as they came: compressed together they shrink more, and cost a fifth.
+MAX_FRESH = MEGABYTE
+# What a capture takes beside its bodies: headers, names, objects.
+OVERHEAD = 1500
 # Faster than any engine answers, and JSON shrinks to a fifth.
 LEVEL = 3
 REDACTED = "[REDACTED]"
@@ -132,25 +138,61 @@ class Collector:
         self._parts = []
 
 
-class Captures:
-    """The newest captures by the id of their row, at most `limit` bytes of them compressed; 0 is off.
+class RawCapture(NamedTuple):
+    """A capture as the gateway has it: headers are made readable, and secrets covered, when it is kept."""
 
-    Only the event loop's thread may call it; compressing is another thread's work. `on_problem` is told
-    about the first capture that is larger than everything.
+    id: int
+    model: str
+    path: str
+    request_headers: Iterable[tuple[bytes, bytes]]
+    request_body: bytes | None
+    response_headers: Iterable[tuple[bytes, bytes]]
+
+    def shown(self) -> Capture:
+        """What may be kept and shown of it."""
+        return Capture(
+            id=self.id,
+            model=self.model,
+            path=self.path,
+            request_headers=shown_headers(self.request_headers),
+            request_body=self.request_body,
+            response_headers=shown_headers(self.response_headers),
+            response_body=None,
+        )
+
+
+class _Fresh(NamedTuple):
+    """A capture as it came, and what was collected of its answer."""
+
+    capture: Capture | RawCapture
+    body: Collector | None
+    size: int
+
+
+class Captures:
+    """The newest captures by the id of their row, at most `limit` bytes of them; 0 is off.
+
+    The newest are kept as they came; when those are more than a quarter of the limit (or 1 MB), the older
+    ones of them are compressed into one block by another thread. Only the event loop's thread may call it.
+    `on_problem` is told about the first capture that is larger than everything.
     """
 
     def __init__(self, limit: int, *, on_problem: Callable[[str], None]) -> None:
         self._budget = Budget(limit)
         self._on_problem = on_problem
-        self._kept: OrderedDict[int, bytes] = OrderedDict()
-        self._waiting: set[int] = set()
+        self._fresh: OrderedDict[int, _Fresh] = OrderedDict()
+        self._fresh_size = 0
+        self._waiting: dict[int, Future[bytes]] = {}
+        self._blocks: OrderedDict[int, tuple[list[int], bytes]] = OrderedDict()  # by the first of its ids
+        self._block_of: dict[int, int] = {}
         self._work = Worker("capture compressor", bound=MAX_WAITING)
-        self.size = 0
+        self._packed = 0
         self.skipped = 0  # too large, or too many at once
 
     def __repr__(self) -> str:
         limit = self._budget.limit
-        return f"<Captures {len(self._kept)}, {self.size} of {limit} B, {len(self._waiting)} waiting>"
+        count = len(self._fresh) + len(self._block_of)
+        return f"<Captures {count}, {self.size} of {limit} B, {len(self._waiting)} waiting>"
 
     @property
     def enabled(self) -> bool:
@@ -159,8 +201,13 @@ class Captures:
 
     @property
     def collected(self) -> int:
-        """Bytes held for requests in progress."""
+        """Bytes held for requests in progress, and for captures that are not compressed yet."""
         return self._budget.held
+
+    @property
+    def size(self) -> int:
+        """Bytes of the captures that are kept."""
+        return self._packed + self._fresh_size
 
     def collector(self) -> Collector | None:
         """Where to put a body that passes; None when captures are off."""
@@ -171,35 +218,74 @@ class Captures:
         self._budget.limit = limit
         self._shrink()
 
-    def add(self, capture: Capture, body: Collector | None = None) -> None:
+    def add(self, capture: Capture | RawCapture, body: Collector | None = None) -> None:
         """Keep `capture`, with what `body` holds as its answer; `body` is closed when it is compressed."""
         if not self.enabled:
             if body is not None:
                 body.close()
             return
-        # The request body is held until it is compressed, so it is counted, allowed or not.
         request = len(capture.request_body or b"")
-        self._budget.held += request
+        self._budget.held += request  # allowed or not: it is there
+        size = request + (body.held if body is not None else 0) + OVERHEAD
+        self._fresh[capture.id] = _Fresh(capture, body, size)
+        self._fresh_size += size
+        if self._fresh_size > min(self._budget.limit // 4, MAX_FRESH):
+            self._pack()
 
-        def done() -> None:
-            self._budget.give(request)
-            if body is not None:
-                body.close()
+    def has(self, number: int) -> bool:
+        """Whether there is, or will be in a moment, a capture of row `number`."""
+        return number in self._fresh or number in self._block_of or number in self._waiting
 
+    async def get(self, number: int) -> Capture | None:
+        """The capture of row `number`, made on the compressor's thread; None without one. Raises Busy."""
+        fresh = self._fresh.get(number)
+        if fresh is not None:
+            return await asyncio.wrap_future(self._work.submit(lambda: complete(fresh.capture, fresh.body)))
+        packing = self._waiting.get(number)
+        if packing is not None:
+            block = await asyncio.wrap_future(packing)
+        elif number in self._block_of:
+            _, block = self._blocks[self._block_of[number]]
+        else:
+            return None
+        return await asyncio.wrap_future(self._work.submit(lambda: unpacked(block, number)))
+
+    def close(self) -> None:
+        """Forget everything."""
+        self._work.close()
+        while self._fresh:
+            self._release(self._fresh.popitem()[1])
+        self._blocks.clear()
+        self._block_of.clear()
+        self._packed = 0
+
+    def _pack(self) -> None:
+        """Have the older half of the fresh ones compressed."""
+        half = self._fresh_size // 2
+        chosen: list[_Fresh] = []
+        while self._fresh and (not chosen or self._fresh_size > half):
+            _, fresh = self._fresh.popitem(last=False)
+            self._fresh_size -= fresh.size
+            chosen.append(fresh)
         try:
-            future = self._work.submit(lambda: packed(capture, body))
+            future = self._work.submit(lambda: packed([(one.capture, one.body) for one in chosen]))
         except Busy:
-            done()
-            self.skipped += 1
+            self.skipped += len(chosen)
+            for one in chosen:
+                self._release(one, counted=False)
             return
-        self._waiting.add(capture.id)
+        ids = [one.capture.id for one in chosen]
+        self._waiting.update(dict.fromkeys(ids, future))
         loop = asyncio.get_running_loop()
 
         def finished() -> None:
-            self._waiting.discard(capture.id)
-            done()
+            for one in chosen:
+                del self._waiting[one.capture.id]
+                self._release(one, counted=False)
+            # The future knows its callback and that knows the future: nothing large may hang on them.
+            chosen.clear()
             if future.exception() is None:
-                self._keep(capture.id, future.result())
+                self._keep(ids, future.result())
 
         def tell(_: object) -> None:
             with contextlib.suppress(RuntimeError):  # the loop is closed
@@ -207,57 +293,57 @@ class Captures:
 
         future.add_done_callback(tell)
 
-    def has(self, number: int) -> bool:
-        """Whether there is, or will be in a moment, a capture of row `number`."""
-        return number in self._kept or number in self._waiting
+    def _release(self, fresh: _Fresh, *, counted: bool = True) -> None:
+        self._budget.give(len(fresh.capture.request_body or b""))
+        if fresh.body is not None:
+            fresh.body.close()
+        if counted:
+            self._fresh_size -= fresh.size
 
-    async def get(self, number: int) -> Capture | None:
-        """The capture of row `number`, unpacked on the compressor's thread; None without one. Raises Busy."""
-        if number in self._waiting:
-            # Jobs are done in order, and this one's callback is ours: the other's has run before.
-            await asyncio.wrap_future(self._work.submit(lambda: None, urgent=True))
-        found = self._kept.get(number)
-        if found is None:
-            return None
-        return await asyncio.wrap_future(self._work.submit(lambda: unpacked(found)))
-
-    def close(self) -> None:
-        """Forget everything."""
-        self._work.close()
-        self._kept.clear()
-        self.size = 0
-
-    def _keep(self, number: int, compressed: bytes) -> None:
-        if len(compressed) > self._budget.limit:
-            self.skipped += 1
-            if self.skipped == 1 and self._budget.limit:
+    def _keep(self, ids: list[int], block: bytes) -> None:
+        if len(block) > self._budget.limit:
+            self.skipped += len(ids)
+            if self.skipped == len(ids) and self._budget.limit:
                 self._on_problem(
-                    f"capture of request {number} is larger than captureBuffer and was not kept; "
+                    f"capture of request {ids[0]} is larger than captureBuffer and was not kept; "
                     "there is no warning about further ones"
                 )
             return
-        self._kept[number] = compressed
-        self.size += len(compressed)
+        self._blocks[ids[0]] = ids, block
+        self._block_of.update(dict.fromkeys(ids, ids[0]))
+        self._packed += len(block)
         self._shrink()
 
     def _shrink(self) -> None:
-        while self.size > self._budget.limit:
-            _, oldest = self._kept.popitem(last=False)
-            self.size -= len(oldest)
+        while self.size > self._budget.limit and self._blocks:
+            _, (ids, oldest) = self._blocks.popitem(last=False)
+            self._packed -= len(oldest)
+            for number in ids:
+                del self._block_of[number]
+        while self.size > self._budget.limit and self._fresh:
+            self._release(self._fresh.popitem(last=False)[1])
 
 
-def unpacked(compressed: bytes) -> Capture:
-    """What `Captures` holds, readable again."""
-    return msgspec.msgpack.decode(zstd.decompress(compressed), type=Capture)
+def unpacked(block: bytes, number: int) -> Capture | None:
+    """The capture `number` of a block."""
+    found = msgspec.msgpack.decode(zstd.decompress(block), type=list[Capture])
+    return next((one for one in found if one.id == number), None)
 
 
-def packed(capture: Capture, body: Collector | None) -> bytes:
-    """`capture` with what was collected of its answer, compressed."""
+def packed(captures: Iterable[tuple[Capture | RawCapture, Collector | None]]) -> bytes:
+    """Captures, each with what was collected of its answer, compressed into one block."""
+    return zstd.compress(msgspec.msgpack.encode([complete(*one) for one in captures]), LEVEL)
+
+
+def complete(capture: Capture | RawCapture, body: Collector | None) -> Capture:
+    """`capture` with what was collected of its answer."""
+    if isinstance(capture, RawCapture):
+        capture = capture.shown()
     if body is not None:
         capture = with_answer(capture, body.body())
         if body.truncated:
             capture = msgspec.structs.replace(capture, truncated=True)
-    return zstd.compress(msgspec.msgpack.encode(capture), LEVEL)
+    return capture
 
 
 def with_answer(capture: Capture, body: bytes) -> Capture:

@@ -125,6 +125,7 @@ class Observatory:
 
     async def close(self) -> None:
         """Write what is left and end every listener. Any number of times."""
+        self.recorder.flush()
         self.bus.close()
         self.performance.close()
         self.captures.close()

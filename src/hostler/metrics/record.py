@@ -7,7 +7,7 @@ API shows. Speeds are tokens per second, times of day are milliseconds since 197
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -15,6 +15,7 @@ from hostler.errors import HostlerError
 from hostler.metrics.tracecontext import TraceContext
 
 UNKNOWN = -1
+Pairs = Iterable[tuple[bytes, bytes]]
 # Of an error's text; the longest of ours, with a cause and an advice, is shorter.
 MAX_ERROR = 500
 
@@ -119,6 +120,7 @@ class RequestRecord:
         "bytes_in",
         "bytes_out",
         "content_type",
+        "ended",
         "engine_ms",
         "error",
         "error_kind",
@@ -165,11 +167,12 @@ class RequestRecord:
         self.error_kind = ErrorKind.NONE
         self.metadata: dict[str, str] = {}
         # Only for captures; None when nobody wants them.
-        self.request_headers: Mapping[str, str] | None = None
+        self.request_headers: Pairs | None = None
         self.request_body: bytes | None = None
-        self.response_headers: Mapping[str, str] | None = None
+        self.response_headers: Pairs | None = None
         self.response: object | None = None  # a captures.Collector
         self.trace: TraceContext | None = None  # when traces are made; `header()` goes to the engine
+        self.ended: float | None = None  # where its row is made later
         self.finished = False
 
     def fail(self, error: HostlerError) -> None:

@@ -6,6 +6,7 @@ one access line in the proxy's log when a request ends.
 
 from __future__ import annotations
 
+import asyncio
 import posixpath
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -25,6 +26,7 @@ from hostler.gateway.headers import Headers
 from hostler.gateway.messages import as_http
 from hostler.gateway.paths import GET_ROUTES, POST_ROUTES, own_path
 from hostler.gateway.websocket import is_websocket_route
+from hostler.logs.levels import Level
 from hostler.web import (
     api,
     captures,
@@ -48,6 +50,9 @@ if TYPE_CHECKING:
 OPEN_PATHS = frozenset(("/health", "/wol-health", "/", "/favicon.ico", "/upstream"))
 GATEWAY_PREFIXES = ("/upstream/", "/comfyui/")
 QUIET_PREFIXES = ("/wol-health", "/health", "/api/performance", "/metrics")
+# How long a finished request waits for others before its access line is written, and how many of them may.
+LINES_SECONDS = 0.02
+MAX_SERVED = 256
 # Of each thing a client says, in the access line: real ones are shorter.
 SHOWN_CHARACTERS = 256
 DEFAULT_CORS_HEADERS = b"Content-Type, Authorization, Accept, X-Requested-With"
@@ -62,6 +67,8 @@ class WebApp:
         self._keys = keys
         self._log: LogMonitor = state.hub.proxy
         self._clock = clock
+        self._served: list[tuple[Scope, int, int, float]] = []
+        self._timer: asyncio.TimerHandle | None = None
         modules = (
             api, names, operating, configuration, logs, metrics, captures, performance, events, pages,
         )  # fmt: skip
@@ -97,7 +104,23 @@ class WebApp:
         finally:
             counted.count(scope)
             if not path.startswith(QUIET_PREFIXES):
-                self._log.info(access_line(scope, counted, self._clock.monotonic() - began))
+                self._note(scope, counted, self._clock.monotonic() - began)
+
+    def _note(self, scope: Scope, sent: CountedSend, seconds: float) -> None:
+        """Have the access line written in a moment: many in one write cost far less than each by itself."""
+        self._served.append((scope, sent.status, sent.bytes, seconds))
+        if len(self._served) >= MAX_SERVED:
+            self.write_lines()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(LINES_SECONDS, self.write_lines)
+
+    def write_lines(self) -> None:
+        """Write the access lines that are due; whoever reads the log, or ends it, calls this first."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        served, self._served = self._served, []
+        self._log.log_all(Level.INFO, [access_line(*one) for one in served])
 
     async def _serve(self, path: str, scope: Scope, receive: Receive, send: CountedSend) -> None:
         method: str = scope["method"]
@@ -112,6 +135,8 @@ class WebApp:
         ):
             await self._gateway(scope, receive, send)
             return
+        if self._served and path.startswith("/logs"):
+            self.write_lines()
         # These read no body: one that the client still holds back must not be taken for a request.
         send.close = bool(header(scope["headers"], b"expect"))
         self._check_key(scope["headers"], path)
@@ -167,20 +192,24 @@ class CountedSend:
         await self._send(message)
 
 
-def access_line(scope: Scope, sent: CountedSend, seconds: float) -> str:
+def access_line(scope: Scope, status: int, size: int, seconds: float) -> str:
     """One line about a finished request; the status is `-` when its client left before there was one."""
-    headers: Headers = scope["headers"]
+    given: dict[bytes, bytes] = dict(reversed(scope["headers"]))
     client = scope.get("client")
-    address = header(headers, b"x-forwarded-for").split(b",")[0].strip() or header(headers, b"x-real-ip")
+    address = given.get(b"x-forwarded-for", b"").split(b",")[0].strip() or given.get(b"x-real-ip", b"")
     who = address.decode("latin-1") or (client[0] if client else "-")
-    agent = header(headers, b"user-agent").decode("latin-1")
+    agent = given.get(b"user-agent", b"").decode("latin-1")
     request = f"{scope['method']} {scope['path']} HTTP/{scope.get('http_version', '1.1')}"
     # What a client chose must not be able to forge a line of the log, nor to push the others out of it.
-    quoted = [
-        text[:SHOWN_CHARACTERS].encode("unicode_escape").decode().replace('"', "'")
-        for text in (who, request, agent)
-    ]
-    return f'Request {quoted[0]} "{quoted[1]}" {sent.status or "-"} {sent.bytes} "{quoted[2]}" {seconds:.3f}s'
+    who, request, agent = _quoted(who), _quoted(request), _quoted(agent)
+    return f'Request {who} "{request}" {status or "-"} {size} "{agent}" {seconds:.3f}s'
+
+
+def _quoted(text: str) -> str:
+    text = text[:SHOWN_CHARACTERS]
+    if text.isascii() and text.isprintable() and "\\" not in text:
+        return text.replace('"', "'")
+    return text.encode("unicode_escape").decode().replace('"', "'")
 
 
 def _require_scope(key: ApiKey, path: str) -> None:

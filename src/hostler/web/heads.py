@@ -15,10 +15,15 @@ def wrong_head(version: str, headers: Headers) -> str:
     """
     if version not in ("1.0", "1.1"):
         return f"HTTP/{version}"
-    encodings = [value.strip().lower() for name, value in headers if name == b"transfer-encoding"]
-    if encodings and (encodings != [b"chunked"] or version == "1.0"):
-        return "a Transfer-Encoding other than chunked"
-    hosts = sum(name == b"host" for name, _ in headers)
+    hosts = 0
+    chunked = False
+    for name, value in headers:
+        if name == b"host":
+            hosts += 1
+        elif name == b"transfer-encoding":
+            if chunked or value.strip().lower() != b"chunked" or version == "1.0":
+                return "a Transfer-Encoding other than chunked"
+            chunked = True
     if hosts > 1:
         return "more than one Host"
     return "no Host" if not hosts and version == "1.1" else ""

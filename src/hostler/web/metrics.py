@@ -87,6 +87,7 @@ async def stats(request: Request) -> Response:
 async def metrics(request: Request) -> Response:
     """Everything that is counted, in the text form of Prometheus."""
     state = state_of(request)
+    state.observatory.recorder.flush()
     await state.feed.refresh()
     return Response(state.observatory.registry.render(), headers={"content-type": CONTENT_TYPE})
 

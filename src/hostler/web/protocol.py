@@ -33,6 +33,8 @@ HEAD_SECONDS = 20.0
 LINGER_SECONDS = 2.0
 # What a client may send before it knows whether its connection is switched; one large read.
 MAX_EARLY_BYTES = 262_144
+# Of a body that is taken without being received; larger ones have stopped the reading (uvicorn: at 64 KiB).
+SMALL_BODY = 65_536
 
 
 class ServerEdge:
@@ -68,6 +70,15 @@ class ServerEdge:
         else:
             # Nothing in the framing would tell: the client must see a reset.
             transport.abort()
+
+    def body_now(self) -> bytes | None:
+        cycle = self.cycle
+        if cycle is None or cycle.more_body or cycle.disconnected or len(cycle.body) > SMALL_BODY:
+            return None
+        body, cycle.body = bytes(cycle.body), bytearray()
+        cycle.message_event.clear()
+        cycle.waiting_for_100_continue = False
+        return body
 
     def writer(self) -> AnswerWriter | None:
         cycle = self.cycle
@@ -218,7 +229,13 @@ class HostlerProtocol(HttpToolsProtocol):
                 self.flow.resume_reading()
 
     def on_response_complete(self) -> None:
-        self._edges = [edge for edge in self._edges if edge.cycle is None or not edge.cycle.response_complete]
+        edges, self._edges = self._edges, []
+        for edge in edges:
+            if edge.cycle is not None and edge.cycle.response_complete:
+                # The cycle's scope holds the edge: what refers to itself only a collector could free.
+                edge.cycle = None
+            else:
+                self._edges.append(edge)
         super().on_response_complete()
         if self._switching is not None and self._switching.response_complete:
             self._did_not_switch()
