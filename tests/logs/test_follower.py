@@ -280,3 +280,16 @@ async def test_repr_is_a_status_line() -> None:
     follower.close()
     with pytest.raises(EOFError):
         await reader
+
+
+async def test_every_gap_that_is_told_is_counted() -> None:
+    monitor = LogMonitor("m", epoch="e", capacity=10)
+    first, second = monitor.follow(Cursor("e", 0)), monitor.follow(Cursor("e", 0))
+    monitor.write(b"0123456789abcde")
+    assert (monitor.gaps, monitor.gap_bytes) == (0, 0)
+    for follower in (first, second):
+        chunk = follower.read_nowait()
+        assert chunk is not None
+        assert chunk.missed == 5
+
+    assert (monitor.gaps, monitor.gap_bytes) == (2, 10)

@@ -15,7 +15,7 @@ from hostler.logs.files import LogFiles
 from hostler.web import log_queries
 
 from .client import Client, request
-from .server import Front, config, in_process, question, running, stub, until
+from .server import Front, config, in_process, question, running, stub, until, until_logged
 
 LOG = ["INFO: one", "WARNING: two", "ERROR: three", "INFO: four"]
 
@@ -79,6 +79,7 @@ async def test_a_history_as_records() -> None:
 async def test_queries(query: str, expected: list[str] | None) -> None:
     async with running(config(printing("a", *LOG))) as front:
         await front.chat("a")
+        await until_logged(front.log("a"), "/completions")
         lines = (await front.get(f"/logs/a?{query}")).body.decode().splitlines()
         everything = front.log("a").history().decode().splitlines()
 

@@ -79,6 +79,8 @@ class LogMonitor(RingBuffer):
         "closed",
         "dropped_subscribers",
         "epoch",
+        "gap_bytes",
+        "gaps",
         "name",
     )
 
@@ -100,6 +102,7 @@ class LogMonitor(RingBuffer):
         self.name = name
         self.epoch = epoch
         self.dropped_subscribers = 0
+        self.gaps = self.gap_bytes = 0  # of all readers together
         self._parents = tuple(parents)
         self._prefix = prefix
         self._clock = clock
@@ -326,14 +329,23 @@ class LogMonitor(RingBuffer):
         if position == end:
             return None
         if self._shared_start == position and self._shared_end == end and end - position <= limit:
+            if self._shared is not None and self._shared.missed:
+                self.count_gap(self._shared.missed)
             return self._shared
         data, after, missed = self.read(position, limit)
+        if missed:
+            self.count_gap(missed)
         chunk = Chunk(data, missed, Cursor(self.epoch, after))
         if len(data) <= _SHARED_CHUNK:
             self._shared = chunk
             self._shared_start = position
             self._shared_end = after
         return chunk
+
+    def count_gap(self, missed: int | None) -> None:
+        """A reader was told that it missed so many bytes (None: nobody knows how many)."""
+        self.gaps += 1
+        self.gap_bytes += missed or 0
 
     # Waking and pushing
 

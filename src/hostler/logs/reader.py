@@ -164,7 +164,10 @@ class RecordReader:
         """Records as they come; with `until_now` those that were there when the reader was made."""
         while True:
             while self._pending:
-                yield self._pending.popleft()
+                record = self._pending.popleft()
+                if record.kind == GAP and (log := self._hub.find(record.model)) is not None:
+                    log.count_gap(record.missed)
+                yield record
             piece = await self._next(until_now)
             if piece is not None:
                 self._take(piece)

@@ -182,6 +182,10 @@ class LogNow(Protocol):
     @property
     def written(self) -> int: ...
     @property
+    def gaps(self) -> int: ...
+    @property
+    def gap_bytes(self) -> int: ...
+    @property
     def followers(self) -> int: ...
 
 
@@ -241,6 +245,12 @@ class LiveFamilies:
             lambda m: m.gpu_memory,
         )
         self._log("hostler_log_bytes_total", "Bytes written to a log.", lambda log: log.written)
+        self._log("hostler_log_gaps_total", "Gaps that readers were told of.", lambda log: log.gaps)
+        self._log(
+            "hostler_log_gap_bytes_total",
+            "Bytes that readers were told they missed.",
+            lambda log: log.gap_bytes,
+        )
         self._log("hostler_log_followers", "Readers that wait for a log.", lambda log: log.followers)
         for name, (kind, text) in INTERNALS.items():
             registry.add(Gauge(name, text, read=_internal(live, name), counter=kind == "counter"))

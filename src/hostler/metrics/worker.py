@@ -22,7 +22,8 @@ class Worker:
     def __init__(self, name: str, *, bound: int) -> None:
         self._name = name
         self._bound = bound
-        self._jobs: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
+        self._jobs: deque[tuple[Callable[[], Any], Future[Any], bool]] = deque()
+        self._asked = 0  # of them, those that are not urgent
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._closing = False
@@ -33,9 +34,11 @@ class Worker:
         with self._changed:
             if self._closing:
                 raise Busy(f"{self._name} is closed")
-            if not urgent and len(self._jobs) >= self._bound:
-                raise Busy(f"{self._name}: {self._bound} questions wait already", retry_after=1)
-            self._jobs.append((job, future))
+            if not urgent:
+                if self._asked >= self._bound:
+                    raise Busy(f"{self._name}: {self._bound} questions wait already", retry_after=1)
+                self._asked += 1
+            self._jobs.append((job, future, urgent))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 self._thread.start()
@@ -62,7 +65,8 @@ class Worker:
                     self._changed.wait()
                 if not self._jobs:
                     return
-                job, future = self._jobs.popleft()
+                job, future, urgent = self._jobs.popleft()
+                self._asked -= not urgent
             if not future.set_running_or_notify_cancel():
                 continue
             try:

@@ -49,6 +49,8 @@ class LogNow:
 
     log: str
     written: int
+    gaps: int
+    gap_bytes: int
     followers: int
 
 
@@ -235,7 +237,7 @@ class Feed:
         names = [*hub.models(), "proxy", "upstream"]
         for name, log in [(name, hub.find(name)) for name in names] + [("combined", hub.combined)]:
             if log is not None:
-                yield LogNow(name, log.end, log.waiting)
+                yield LogNow(name, log.end, log.gaps, log.gap_bytes, log.waiting)
 
     def internals(self) -> Iterable[tuple[str, float]]:
         """Numbers about ourselves."""

@@ -1,0 +1,76 @@
+"""What the tap finds in the answers of a real engine is exactly what that engine states."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hostler.metrics.usage import Usage, UsageTap
+
+from .conftest import LlamaProcess, fetch
+
+Start = Callable[..., LlamaProcess]
+CHAT = "/v1/chat/completions"
+QUESTION: dict[str, Any] = {
+    "messages": [{"role": "user", "content": "the door"}],
+    "max_tokens": 12,
+    "ignore_eos": True,
+}
+
+
+def tapped(path: str, body: bytes, kind: str) -> Usage:
+    """The same answer split at ten random sets of places."""
+    dice = random.Random(len(body))
+    found: list[Usage] = []
+    for _ in range(10):
+        tap = UsageTap(path, kind)
+        cuts = sorted(dice.randint(0, len(body)) for _ in range(dice.randint(0, 40)))
+        for start, end in zip([0, *cuts], [*cuts, len(body)], strict=True):
+            tap.feed(body[start:end])
+        found.append(tap.finish())
+    assert all(one == found[0] for one in found)
+    return found[0]
+
+
+def check(usage: Usage, timings: dict[str, Any]) -> None:
+    tokens = usage.tokens
+    assert (tokens.input, tokens.output) == (timings["prompt_n"], timings["predicted_n"])
+    assert tokens.cached == timings["cache_n"]
+    assert tokens.tokens_per_second == timings["predicted_per_second"]
+    assert tokens.prompt_per_second == timings["prompt_per_second"]
+    assert usage.engine_ms == timings["prompt_ms"] + timings["predicted_ms"]
+
+
+def test_answers_of_llama_cpp(llama: Start, hostler_tiny_gguf: Path) -> None:
+    engine = llama("-c", "512")
+    engine.wait_ready()
+
+    status, body = fetch(engine.url + CHAT, QUESTION)[:2]
+    assert status == 200
+    check(tapped(CHAT, body, "application/json"), json.loads(body)["timings"])
+
+    for options in ({}, {"stream_options": {"include_usage": True}}):
+        _, body = fetch(engine.url + CHAT, {**QUESTION, "stream": True, **options})[:2]
+        events = [json.loads(line[6:]) for line in body.decode().splitlines() if line.startswith("data: {")]
+        (timings,) = [one["timings"] for one in events if "timings" in one]
+        usage = tapped(CHAT, body, "text/event-stream")
+        check(usage, timings)
+        assert usage.finish_reason == "length"
+
+    _, body = fetch(engine.url + "/completion", {"prompt": "the door", "n_predict": 5})[:2]
+    usage = tapped("/completion", body, "application/json")
+    check(usage, json.loads(body)["timings"])
+    assert usage.finish_reason == json.loads(body)["stop_type"]
+
+
+def test_a_tap_that_sees_half_an_answer_says_what_it_knows() -> None:
+    tap = UsageTap(CHAT, "text/event-stream")
+    tap.feed(b'data: {"usage": {"prompt_tokens": 3}}\n\ndata: {"usage": {"prompt_tok')
+
+    assert tap.finish().tokens.input == 3
+    assert pytest.approx(tap.finish().tokens.tokens_per_second) == -1
