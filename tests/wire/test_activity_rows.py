@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 from typing import Any
 
 import pytest
 
-from hostler.config.schema import ApiKey, Peer
+from hostler.config.schema import ApiKey, Peer, Telemetry
 
 from .client import request
 from .server import CHAT, Front, config, in_process, question, raw_engine, running, stub
@@ -175,3 +176,44 @@ async def test_counters_add_up() -> None:
 
     (line,) = [line for line in page.splitlines() if line.startswith("hostler_requests_total{")]
     assert line.endswith(" 20")
+
+
+async def test_a_burst_adds_up_exactly() -> None:
+    """Sixteen clients at once; `HOSTLER_BURST` makes it more."""
+    each = int(os.environ.get("HOSTLER_BURST", "800")) // 16
+    answer = b'{"usage":{"prompt_tokens":3,"completion_tokens":4}}'
+    async with raw_engine(engine(answer).serve) as port, running(config(in_process("a", port))) as front:
+
+        async def ask() -> int:
+            async with await front.connect() as client:
+                answers = [await client.ask("POST", CHAT, question("a")) for _ in range(each)]
+            return sum(one.status == 200 for one in answers)
+
+        served = sum(await asyncio.gather(*(ask() for _ in range(16))))
+        page = (await front.get("/metrics")).body.decode().splitlines()
+        stats = (await front.get("/api/metrics/stats")).json()
+
+    assert served == 16 * each
+    assert f'hostler_requests_total{{model="a",status="2xx",error="none"}} {served}' in page
+    assert f'hostler_tokens_total{{model="a",kind="output"}} {4 * served}' in page
+    assert "hostler_activity_lost_total 0" in page
+    assert stats["total_requests"] == min(served, 1000)  # what metricsMaxInMemory keeps
+    assert stats["total_input_tokens"] == 3 * stats["total_requests"]
+
+
+async def test_the_trace_of_a_client_goes_on_to_the_engine() -> None:
+    pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
+    other = engine(b"{}")
+    collector = engine(b"")
+    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    async with raw_engine(other.serve) as port, raw_engine(collector.serve) as traces:
+        telemetry = Telemetry(endpoint=f"http://127.0.0.1:{traces}/v1/traces")
+        async with running(config(in_process("a", port), telemetry=telemetry)) as front:
+            await front.ask("POST", CHAT, question("a"), [("traceparent", parent)])
+            await rows(front, 1)
+
+    (sent,) = other.header("traceparent")
+    assert sent.split("-")[1] == parent.split("-")[1]
+    assert sent != parent
+    # The span reached the collector when Hostler ended.
+    assert collector.line.startswith(b"POST /v1/traces ")
