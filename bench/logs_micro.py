@@ -1,4 +1,3 @@
-# ruff: noqa: INP001, T201, TID251 - a script that measures time and prints a table
 """What the log path costs, in empty method calls of the same machine at the same moment.
 
     python bench/logs_micro.py

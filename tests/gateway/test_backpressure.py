@@ -36,7 +36,7 @@ async def test_the_end_of_an_answer_ends_the_pause() -> None:
     connection = Connection(origin, pool)
     wire = Wire()
     connection.connection_made(wire)
-    answer = Exchange(high=1000)
+    answer = Exchange(asyncio.get_running_loop(), high=1000)
     answer.connection = connection
     connection.send(b"GET / HTTP/1.1\r\n\r\n", b"", answer, method="GET")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ class Door:
     def __init__(self, *, gone: bool = False) -> None:
         self.callback: Callable[[], None] | None = None
         self.gone = gone
+        self.task: asyncio.Task[Any] | None = None
 
     def on_disconnect(self, callback: Callable[[], None] | None) -> None:
         self.callback = callback

@@ -21,7 +21,8 @@ from hostler.core import ModelId, State
 from hostler.fleet.slot import ModelStatus
 from hostler.logs.monitor import LogMonitor
 from hostler.testing.stub import stub_argv
-from hostler.web.protocol import HostlerProtocol, ServerEdge
+from hostler.web.edge import ServerEdge
+from hostler.web.protocol import HostlerProtocol
 from hostler.web.server import Server, make_server, open_sockets
 
 from .client import PATIENCE, Answer, Client, Pairs

@@ -8,6 +8,7 @@ event, so a slow stop of one model never delays a request for another.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import assert_never
@@ -60,7 +61,7 @@ def _limits(config: Config) -> dict[ModelId, Limits]:
 
 
 class Fleet:
-    """Every model's process, and who may use it.
+    """Every model's process, and who may use it; all on one event loop.
 
     Only the event loop's thread may call it. `launcher` turns a model into what is started; `policy` says
     who may run with whom. `listeners` are told every change of state, after it happened.
@@ -96,9 +97,10 @@ class Fleet:
         self._priority: Mapping[ModelId, int] = config.routing.fifo.priority
         self._scheduler = Scheduler(policy, limits=_limits(config), max_wait=config.routing.fifo.max_wait)
         self._waiting: dict[int, _Waiter] = {}
-        self._next_ticket = 1
+        self._tickets = itertools.count(1)
         self._tick: asyncio.TimerHandle | None = None
         self._closing = False
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._active = 0
         self._drained: asyncio.Future[None] | None = None
 
@@ -128,17 +130,17 @@ class Fleet:
 
     def enter(self, leasing: Leasing, reason: StartReason, force: bool) -> None:
         """Put a request into line; only `Leasing` calls this."""
-        slot, ticket = self._admit(leasing.model), self._next_ticket
+        slot, ticket = self._admit(leasing.model), next(self._tickets)
         leasing.slot, leasing.ticket = slot, ticket
-        self._next_ticket += 1
         leasing.arrived = self._clock.monotonic()
-        leasing.granted = asyncio.get_running_loop().create_future()
-        self._waiting[ticket] = _Waiter(slot, leasing.granted)
+        self._loop = self._loop or asyncio.get_running_loop()  # kept: a system call in Python 3.11
+        granted = leasing.granted = self._loop.create_future()
+        self._waiting[ticket] = _Waiter(slot, granted)
         if slot.life is None or slot.stop_reason is not None:
             slot.start_reason = reason
         leasing.cold = slot.state is not State.READY
-        priority = self._priority.get(leasing.model, 0)
-        self._dispatch(Arrived(ticket, leasing.model, leasing.arrived, priority, force))
+        priority = self._priority.get(slot.model.id, 0)
+        self._dispatch(Arrived(ticket, slot.model.id, leasing.arrived, priority, force))
 
     def leave(self, slot: Slot, ticket: int, granted: asyncio.Future[None]) -> None:
         """Let go of a place in line, or of the model; only `Leasing` calls this."""
@@ -149,10 +151,9 @@ class Fleet:
 
     def _admit(self, model: ModelId) -> Slot:
         slot = self._slots.get(model)
-        if slot is None:
-            raise NotFound(f"no model called {model!r}", param="model")
-        if slot.removed:
-            raise NotFound(f"the model {model!r} is no longer configured", param="model")
+        if slot is None or slot.removed:
+            what = "no model called" if slot is None else "no longer configured:"
+            raise NotFound(f"{what} {model!r}", param="model")
         if self._closing:
             raise ShuttingDown("Hostler is shutting down", retry_after=5)
         return slot

@@ -73,8 +73,14 @@ class Keeper(Protocol):
 class Connection(asyncio.Protocol):
     """One connection to an engine; owned by its pool while idle and by one request while busy."""
 
-    def __init__(self, origin: Origin, pool: Keeper | None = None) -> None:
+    def __init__(
+        self,
+        origin: Origin,
+        pool: Keeper | None = None,
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
         self.origin = origin
+        self._loop = loop
         self.transport: asyncio.Transport | None = None
         self.used = 0
         self._pool = pool
@@ -97,6 +103,13 @@ class Connection(asyncio.Protocol):
     def __repr__(self) -> str:
         state = "closed" if self.closed else "busy" if self._sink is not None else "idle"
         return f"<Connection {self.origin} {state}, {self.used} used>"
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop it lives on; kept, as Python 3.11 makes a system call to tell which one runs."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        return self._loop
 
     @property
     def closed(self) -> bool:

@@ -56,6 +56,9 @@ class Writer(Protocol):
 class Edge(Protocol):
     """One request's connection, as the server sees it."""
 
+    task: asyncio.Task[Any] | None
+    """The task that serves the request, where the server knows it."""
+
     def on_disconnect(self, callback: Callable[[], None] | None) -> None:
         """Call `callback` when the client goes away before the answer is complete; None withdraws it."""
         ...
@@ -86,6 +89,7 @@ class PlainEdge:
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
+        self.task: asyncio.Task[Any] | None = None
         self._watch: asyncio.Task[None] | None = None
 
     def on_disconnect(self, callback: Callable[[], None] | None) -> None:

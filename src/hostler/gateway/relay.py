@@ -28,7 +28,7 @@ class Relay:
     __slots__ = ("_connection", "_last", "_observed", "_paused", "_request", "_writer", "done")
 
     def __init__(self, request: Request, writer: Writer, connection: Connection) -> None:
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.done: asyncio.Future[None] = connection.loop.create_future()
         self._request = request
         self._observed = request.observed
         self._writer = writer

@@ -179,7 +179,7 @@ class Request:
 
     async def _interruptibly(self, wish: Wish) -> None:
         """Serve, and end it when the client leaves, or somebody cancels the request."""
-        self._task = asyncio.current_task()
+        self._task = self.edge.task or asyncio.current_task()
         self.edge.on_disconnect(self._leave)
         try:
             await self._serve_first(wish)

@@ -35,8 +35,9 @@ class Exchange:
     until the reader has taken them.
     """
 
-    def __init__(self, *, high: int = 262_144) -> None:
-        self.head: asyncio.Future[ResponseHead] = asyncio.get_running_loop().create_future()
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, high: int = 262_144) -> None:
+        self._loop = loop
+        self.head: asyncio.Future[ResponseHead] = loop.create_future()
         self.connection: Connection | None = None
         self._high = high
         self._chunks: list[bytes] = []
@@ -86,7 +87,7 @@ class Exchange:
                 raise self._error
             if self._ended:
                 return b""
-            self._wake = asyncio.get_running_loop().create_future()
+            self._wake = self._loop.create_future()
             try:
                 await self._wake
             finally:
@@ -137,14 +138,13 @@ async def exchange(
     (seconds, 0 for none) bounds the wait for the head. Raises UpstreamFailed. The caller must close the
     exchange.
     """
-    loop = asyncio.get_running_loop()
     connection = pool.take()
     if connection is not None:
-        sent = loop.time()
+        sent = connection.loop.time()
         try:
             return await send_request(connection, method, head, body, response_timeout)
         except ConnectionLost as lost:
-            if loop.time() - sent > STALE_SECONDS:
+            if connection.loop.time() - sent > STALE_SECONDS:
                 raise
             try:
                 connection = await pool.connect()
@@ -169,7 +169,7 @@ async def send_request(
 
     With `upgrade` that may be a 101. Raises UpstreamFailed. The caller must close the exchange.
     """
-    result = Exchange()
+    result = Exchange(connection.loop)
     result.connection = connection
     try:
         connection.send(head, body, result, method=method, upgrade=upgrade)

@@ -19,10 +19,10 @@ from hostler.gateway import websocket
 from hostler.gateway.answers import error_answer
 from hostler.gateway.edge import EXTENSION
 from hostler.gateway.tunnel import keep_alive
+from hostler.web.edge import ServerEdge
 from hostler.web.heads import FRAMING, has_body, wrong_head
 from hostler.web.oldclients import OldSend
 from hostler.web.upgrade import ServerUpgrade, TakenOver
-from hostler.web.writer import AnswerWriter
 
 # nginx allows four buffers of 8 KiB for large heads, Apache 100 fields of 8 KiB, Node 16 KiB in all.
 MAX_HEAD_BYTES = 65_536
@@ -33,58 +33,6 @@ HEAD_SECONDS = 20.0
 LINGER_SECONDS = 2.0
 # What a client may send before it knows whether its connection is switched; one large read.
 MAX_EARLY_BYTES = 262_144
-# Of a body that is taken without being received; larger ones have stopped the reading (uvicorn: at 64 KiB).
-SMALL_BODY = 65_536
-
-
-class ServerEdge:
-    """One request's connection; see `hostler.gateway.edge.Edge`."""
-
-    __slots__ = ("_callback", "_protocol", "cycle")
-
-    def __init__(self, protocol: HostlerProtocol) -> None:
-        self._protocol = protocol
-        self._callback: Callable[[], None] | None = None
-        self.cycle: RequestResponseCycle | None = None
-
-    def on_disconnect(self, callback: Callable[[], None] | None) -> None:
-        self._callback = callback
-        if callback is not None and self.cycle is not None and self.cycle.disconnected:
-            callback()
-
-    def lost(self) -> None:
-        """The client's connection is gone."""
-        callback, self._callback = self._callback, None
-        if callback is not None:
-            callback()
-
-    def abort(self) -> None:
-        cycle, transport = self.cycle, self._protocol.transport
-        if cycle is None:
-            return
-        cycle.disconnected = True
-        until_close = cycle.chunked_encoding and cycle.scope["http_version"] == "1.0"
-        if (cycle.chunked_encoding and not until_close) or cycle.expected_content_length:
-            # The missing last chunk, or the missing bytes, say that this is not all; what was sent arrives.
-            transport.close()
-        else:
-            # Nothing in the framing would tell: the client must see a reset.
-            transport.abort()
-
-    def body_now(self) -> bytes | None:
-        cycle = self.cycle
-        if cycle is None or cycle.more_body or cycle.disconnected or len(cycle.body) > SMALL_BODY:
-            return None
-        body, cycle.body = bytes(cycle.body), bytearray()
-        cycle.message_event.clear()
-        cycle.waiting_for_100_continue = False
-        return body
-
-    def writer(self) -> AnswerWriter | None:
-        cycle = self.cycle
-        if cycle is None or cycle.response_started or cycle.scope["http_version"] != "1.1":
-            return None
-        return AnswerWriter(self._protocol, cycle)
 
 
 class HostlerProtocol(HttpToolsProtocol):
@@ -241,6 +189,14 @@ class HostlerProtocol(HttpToolsProtocol):
             self._did_not_switch()
 
     # -- inner ------------------------------------------------------------------------------------------
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        # As uvicorn does it; but who serves a request is told its task, which is dear to find out.
+        task = self.loop.create_task(cycle.run_asgi(app))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
+        extensions: dict[str, Any] = cycle.scope["extensions"]
+        extensions[EXTENSION].task = task
 
     def _count_barren(self, size: int) -> None:
         """A body that does not grow must end: the parser keeps what it reads of a trailer."""
