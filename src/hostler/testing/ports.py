@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import socket
 import time
 from collections.abc import Callable
 from typing import Final
 
 LOOPBACK: Final = "127.0.0.1"
+PORTS: Final = (15_000, 32_000)
+ATTEMPTS: Final = 200
 FIRST_PAUSE: Final = 0.001
 LONGEST_PAUSE: Final = 0.02  # short beside any start, long enough to leave the processor to what is awaited
 
 
 def free_port() -> int:
-    """A port on loopback that nobody listened on a moment ago."""
-    with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port on loopback that nobody used a moment ago.
+
+    Not one of those that the system gives to clients (from 32,768 on under Linux): a connection of another
+    test could have it before it is listened on. Raises OSError when there is none.
+    """
+    for _ in range(ATTEMPTS):
+        port = random.randrange(*PORTS)
+        with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) as probe:
+            try:
+                probe.bind((LOOPBACK, port))
+            except OSError:
+                continue
+            return port
+    raise OSError(f"no free port found in {ATTEMPTS} attempts")
 
 
 def wait_until(condition: Callable[[], bool], what: str, timeout: float = 10.0) -> None:
