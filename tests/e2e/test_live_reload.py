@@ -224,7 +224,7 @@ async def test_a_port_that_is_taken_is_passed_over(tmp_path: Path) -> None:
     import socket
 
     with socket.socket() as stranger:
-        stranger.bind(("127.0.0.1", 0))
+        stranger.bind(("127.0.0.1", free_port()))
         stranger.listen()
         taken = stranger.getsockname()[1]
         engine = f"{sys.executable} -m hostler.engines.stub"
