@@ -15,7 +15,7 @@ from hostler.clock import ManualClock
 from hostler.metrics import activity
 from hostler.metrics.activity import ActivityStore
 from hostler.metrics.query import ActivityQuery
-from hostler.metrics.record import ErrorKind
+from hostler.metrics.record import ErrorKind, RequestRecord, row_of
 from hostler.metrics.writer import StoreSettings
 
 from .rows import BEGAN, row
@@ -255,3 +255,15 @@ async def test_after_a_close_nothing_of_ours_holds_the_file(tmp_path: Path) -> N
 
     # SQLite takes its two companions away when the last connection closes.
     assert [found.name for found in tmp_path.iterdir()] == ["a.db"]
+
+
+async def test_what_no_database_takes_costs_no_row() -> None:
+    """An engine may say half a character in JSON."""
+    record = RequestRecord(model="a", path="/x", request_id="r", key="", began=0.0)
+    record.finish_reason, record.error = "\ud800", "grüße \udfff"
+    async with store() as (made, said):
+        made.add(row_of(record, number=made.next_id(), now=1.0, wall_ms=1))
+        page = await made.page(ActivityQuery())
+
+    assert [(row.finish_reason, row.error) for row in page.rows] == [("?", "grüße ?")]
+    assert said == []

@@ -220,7 +220,7 @@ def row_of(record: RequestRecord, *, number: int, now: float, wall_ms: int) -> A
         first_token_ms=_span(began, record.first_token),
         bytes_in=record.bytes_in,
         bytes_out=record.bytes_out,
-        finish_reason=record.finish_reason,
+        finish_reason=storable(record.finish_reason),
         error_kind=kind,
         speed_estimated=tokens.estimated,
     )
@@ -228,7 +228,12 @@ def row_of(record: RequestRecord, *, number: int, now: float, wall_ms: int) -> A
 
 def shortened(text: str) -> str:
     """`text`, cut to what a row keeps of an error."""
-    return text if len(text) <= MAX_ERROR else text[:MAX_ERROR] + "..."
+    return storable(text if len(text) <= MAX_ERROR else text[:MAX_ERROR] + "...")
+
+
+def storable(text: str) -> str:
+    """`text` without halves of characters: JSON can hold them, a database refuses the whole batch."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _waits(record: RequestRecord) -> tuple[int, int]:
