@@ -120,64 +120,6 @@ async def open_streams(
     return streams
 
 
-class Asker(asyncio.Protocol):
-    """A kept connection that asks again as soon as it is answered, until nothing is left to ask."""
-
-    def __init__(self, request: bytes, left: list[int]) -> None:
-        self._request = request
-        self._left = left
-        self._size = 0
-        self._got = 0
-        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.transport: asyncio.Transport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
-        self._ask()
-
-    def _ask(self) -> None:
-        assert self.transport is not None
-        if self._left[0] <= 0:
-            if not self.ended.done():
-                self.ended.set_result(None)
-            return
-        self._left[0] -= 1
-        self._got = 0
-        self.transport.write(self._request)
-
-    def data_received(self, data: bytes) -> None:
-        if not self._got:
-            try:
-                self._size = answer_size(data)
-            except BadAnswer as bad:
-                self.ended.set_exception(bad)
-                return
-        self._got += len(data)
-        if self._got >= self._size:
-            self._ask()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if not self.ended.done():
-            self.ended.set_exception(BadAnswer(f"the connection ended: {exc}"))
-
-
-async def run_requests(port: int, request: bytes, count: int, connections: int) -> float:
-    """Ask `count` times over `connections` kept connections; returns the seconds it took."""
-    loop = asyncio.get_running_loop()
-    left = [count]
-    begun = loop.time()
-    pairs = [
-        await loop.create_connection(lambda: Asker(request, left), "127.0.0.1", port)
-        for _ in range(connections)
-    ]
-    try:
-        await asyncio.gather(*(asker.ended for _, asker in pairs))
-    finally:
-        for transport, _ in pairs:
-            transport.abort()
-    return loop.time() - begun
-
-
 def answer_size(data: bytes) -> int:
     """Bytes of head and body of the answer that begins with `data`, its whole head; raises BadAnswer."""
     end = data.find(BODY_BEGINS)
@@ -213,21 +155,3 @@ def ask(sock: socket.socket, request: bytes) -> int:
             raise BadAnswer("an answer broke off")
         got += len(more)
     return time.perf_counter_ns() - begun
-
-
-def first_event(sock: socket.socket, request: bytes) -> int:
-    """Ask for a stream and read it to its end; returns nanoseconds until its first event was there."""
-    begun = time.perf_counter_ns()
-    sock.sendall(request)
-    data = sock.recv(READ)
-    if not data.startswith(b"HTTP/1.1 200"):
-        raise BadAnswer(data[:500].decode(errors="replace"))
-    while MARK not in data:
-        data += sock.recv(READ)
-    took = time.perf_counter_ns() - begun
-    while not data.endswith(LAST_CHUNK):
-        more = sock.recv(READ)
-        if not more:
-            raise BadAnswer("a stream broke off")
-        data += more
-    return took

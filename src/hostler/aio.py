@@ -1,4 +1,4 @@
-"""The only place that starts background tasks.
+"""The only place that starts background tasks, and work that is put off for a moment.
 
 The event loop keeps only weak references to tasks, and the exception of a task nobody awaits surfaces when
 the garbage collector feels like it. `spawn` keeps the task alive until it ends, names it, and reports an
@@ -10,13 +10,46 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
 ErrorHandler = Callable[[str, BaseException], None]
 
 _alive: set[asyncio.Task[Any]] = set()
+
+
+class Batch(Generic[T]):
+    """Gathers what is cheaper to do for many at once: `work` gets it `seconds` after the first, or at `most`.
+
+    Only the event loop's thread may call it.
+    """
+
+    __slots__ = ("_items", "_most", "_seconds", "_timer", "_work")
+
+    def __init__(self, work: Callable[[list[T]], None], *, seconds: float, most: int) -> None:
+        self._work = work
+        self._seconds = seconds
+        self._most = most
+        self._items: list[T] = []
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, item: T) -> None:
+        """Have `item` done in a moment; needs the running loop."""
+        self._items.append(item)
+        if len(self._items) >= self._most:
+            self.flush()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._seconds, self.flush)
+
+    def flush(self) -> None:
+        """Do now what waits, if anything does."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        items, self._items = self._items, []
+        if items:
+            self._work(items)
 
 
 def spawn(

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from test_connection import CHUNKED, CONTINUED, SIZED, TO_THE_END, TRAILED, FakeTransport, Recorder, connect
 
 from hostler.gateway.connection import MAX_HEAD_BYTES, Connection
+from wire.fuzzing import mutated
 
 CASES = int(os.environ.get("HOSTLER_FUZZ_CASES", "10000"))
 SEED = int(os.environ.get("HOSTLER_FUZZ_SEED", "1"))
@@ -38,26 +39,6 @@ PIECES = (
 
 HEAD = re.compile(rb"[\r\n]*(HTTP/1\.[01] (\d)\d\d)( [^\r\n]*)?((?:\r\n[^\r\n]+)*\r\n\r\n)")
 ENCODING = re.compile(rb"\r\nTransfer-Encoding:[^\r\n]*")
-
-
-def mutated(data: bytes, dice: random.Random) -> bytes:
-    for _ in range(dice.randint(1, 3)):
-        at = dice.randrange(len(data) + 1)
-        length = dice.choice((1, 1, 2, 5, 20))
-        match dice.randrange(5):
-            case 0:
-                data = data[:at] + data[at + length :]
-            case 1:
-                data = data[:at] + bytes((dice.randrange(256),)) + data[at + 1 :]
-            case 2:
-                data = data[:at] + dice.choice(PIECES) + data[at:]
-            case 3:
-                lines = data.split(b"\r\n")
-                lines[dice.randrange(len(lines))] += b"\r\n" + dice.choice(PIECES).removesuffix(b"\r\n")
-                data = b"\r\n".join(lines)
-            case _:
-                data = data[:at] + data[at : at + length] * 2 + data[at + length :]
-    return data
 
 
 def play(answer: bytes, size: int, method: str) -> tuple[Recorder, FakeTransport, int]:
@@ -122,7 +103,7 @@ def readable(answer: bytes) -> bytes:
 def test_what_is_taken_for_an_answer_is_one() -> None:
     for number in range(CASES):
         dice = random.Random(f"{SEED}/{number}")
-        answer = mutated(dice.choice(ANSWERS), dice)
+        answer = mutated(dice.choice(ANSWERS), dice, PIECES)
         method = dice.choice(("GET", "POST", "GET", "HEAD"))
         sink, _, kept = play(answer, dice.choice((1, 3, 10, 1000)), method)
         about = f"case {number}: {method} {answer!r}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 CASES = int(os.environ.get("HOSTLER_FUZZ_CASES", "3000"))
@@ -56,7 +57,7 @@ def valid(number: int, dice: random.Random, path: str = "/x") -> bytes:
     return b"POST " + target + end + b"Transfer-Encoding: chunked\r\n\r\n" + framed + b"0\r\n\r\n"
 
 
-def mutated(data: bytes, dice: random.Random) -> bytes:
+def mutated(data: bytes, dice: random.Random, pieces: Sequence[bytes] = PIECES) -> bytes:
     """`data` after one to three accidents."""
     for _ in range(dice.randint(1, 3)):
         at = dice.randrange(len(data) + 1)
@@ -67,10 +68,10 @@ def mutated(data: bytes, dice: random.Random) -> bytes:
             case 1:
                 data = data[:at] + bytes((dice.randrange(256),)) + data[at + 1 :]
             case 2:
-                data = data[:at] + dice.choice(PIECES) + data[at:]
+                data = data[:at] + dice.choice(pieces) + data[at:]
             case 3:  # where it hurts: at the beginning of a line
                 lines = data.split(b"\r\n")
-                lines[dice.randrange(len(lines))] += b"\r\n" + dice.choice(PIECES).removesuffix(b"\r\n")
+                lines[dice.randrange(len(lines))] += b"\r\n" + dice.choice(pieces).removesuffix(b"\r\n")
                 data = b"\r\n".join(lines)
             case 4:
                 data = data[:at] + data[at : at + length] * 2 + data[at + length :]

@@ -74,15 +74,18 @@ def too_large(limit: int) -> TooLarge:
     )
 
 
-async def read_body(receive: Receive, headers: Headers, limit: int, budget: BodyBudget) -> bytes:
+async def read_body(
+    receive: Receive, headers: Headers, limit: int, budget: BodyBudget, *, here: bytes | None = None
+) -> bytes:
     """The whole body; its size is claimed from `budget` and must be given back by the caller.
 
-    Raises TooLarge, RequestTimeout, Busy, or ClientGone; then nothing stays claimed.
+    `here` is the body, where the server had all of it already. Raises TooLarge, RequestTimeout, Busy, or
+    ClientGone; then nothing stays claimed.
     """
     declared = content_length(headers)
     if declared is not None and declared > limit:
         raise too_large(limit)
-    message = await _first(receive)
+    message = await _first(receive) if here is None else {"body": here}
     data: bytes = message.get("body", b"")
     if not message.get("more_body", False):
         if len(data) > limit:

@@ -73,14 +73,9 @@ class Keeper(Protocol):
 class Connection(asyncio.Protocol):
     """One connection to an engine; owned by its pool while idle and by one request while busy."""
 
-    def __init__(
-        self,
-        origin: Origin,
-        pool: Keeper | None = None,
-        loop: asyncio.AbstractEventLoop | None = None,
-    ) -> None:
+    def __init__(self, origin: Origin, pool: Keeper | None = None) -> None:
         self.origin = origin
-        self._loop = loop
+        self._loop: asyncio.AbstractEventLoop | None = None
         self.transport: asyncio.Transport | None = None
         self.used = 0
         self._pool = pool

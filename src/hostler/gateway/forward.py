@@ -15,7 +15,7 @@ from hostler.gateway.edge import PAST_SEND
 from hostler.gateway.headers import Headers, peer_headers, request_headers, response_headers
 from hostler.gateway.origin import Origin
 from hostler.gateway.pool import TRUSTED
-from hostler.gateway.relay import Relay
+from hostler.gateway.relay import Relay, ends_event
 from hostler.gateway.resolve import Remote
 from hostler.gateway.rewrite import set_model, set_model_in_query
 from hostler.gateway.upstream import Exchange, exchange, request_head
@@ -148,13 +148,13 @@ async def forward(request: Request, outgoing: Outgoing, explain: Explain) -> Non
 
 async def _relay(request: Request, answer: Exchange, head: ResponseHead, explain: Explain) -> None:
     headers = response_headers(head.headers, request.request_id)
-    if head.status in (204, 304):
+    bodiless = head.status in (204, 304)
+    if bodiless:
         # Without a body there is nothing to measure, and servers take a length for a promise.
         headers = [pair for pair in headers if pair[0].lower() != b"content-length"]
     if request.wants_timing:
         headers.append((b"server-timing", request.timing()))
-    bodiless = head.status in (204, 304) or request.method == "HEAD"
-    writer = None if bodiless else request.edge.writer()
+    writer = None if bodiless or request.method == "HEAD" else request.edge.writer()
     if writer is not None:
         await _relay_to(writer, request, answer, head, headers, explain)
         return
@@ -185,7 +185,7 @@ async def _relay_to(
     else:
         writer.end()
     finally:
-        writer.on_drain(None)
+        relay.close()
         request.scope[PAST_SEND] = head.status, request.sent
 
 
@@ -216,8 +216,7 @@ async def _pass_on(request: Request, answer: Exchange, events: bool, explain: Ex
             await send({"type": "http.response.body", "body": data, "more_body": True})
     except UpstreamFailed as broken:
         error = await _told(broken, request, explain)
-        at_border = not tail or tail.endswith((b"\n\n", b"\r\n\r\n"))
-        if at_border and events:
+        if ends_event(tail) and events:
             # Between two events a last one can still tell what happened.
             event = error_event(error, request.scope["path"])
             await send({"type": "http.response.body", "body": event, "more_body": True})

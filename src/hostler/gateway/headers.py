@@ -5,7 +5,7 @@ Headers are lists of `(name, value)` byte pairs; names of requests are lower cas
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -32,6 +32,20 @@ PEER_DROPPED = (
     | {b"content-length", b"expect", b"x-request-id", b"host", b"forwarded", b"x-real-ip"}
     | {b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-forwarded-port"}
 )
+
+
+def first_values(headers: Headers) -> dict[bytes, bytes]:
+    """The first value of each header, for who looks for several."""
+    return dict(reversed(headers))
+
+
+def asked_by(given: Mapping[bytes, bytes], client: Sequence[object] | None) -> str:
+    """Who asks, as far as that can be known: what a proxy in front of us says, else the address of `client`.
+
+    `given` are first values, `client` is (address, port) of the connection; "" when nobody knows.
+    """
+    address = given.get(b"x-forwarded-for", b"").split(b",")[0].strip() or given.get(b"x-real-ip", b"")
+    return address.decode("latin-1") or (str(client[0]) if client else "")
 
 
 def connection_tokens(headers: Iterable[tuple[bytes, bytes]]) -> frozenset[bytes]:

@@ -93,7 +93,7 @@ class Pool:
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(self._connect_timeout):
             _, connection = await loop.create_connection(
-                lambda: Connection(self.origin, self, loop),
+                lambda: Connection(self.origin, self),
                 host,
                 self.origin.port,
                 ssl=self._ssl,

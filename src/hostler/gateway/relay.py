@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 BORDERS = (b"\n\n", b"\r\n\r\n")
 
 
+def ends_event(last: bytes) -> bool:
+    """Whether an event stream whose last bytes (four, or all of it) are `last` stands between two events."""
+    return not last or last.endswith(BORDERS)
+
+
 class Relay:
     """The sink of one answer: what comes goes to `writer` at once; `done` is set at the end, or fails.
 
@@ -38,7 +43,7 @@ class Relay:
 
     @property
     def at_border(self) -> bool:
-        return not self._last or self._last.endswith(BORDERS)
+        return ends_event(self._last)
 
     def on_head(self, head: ResponseHead) -> None:
         """There is one head, and it came before."""
@@ -55,16 +60,21 @@ class Relay:
             self._connection.pause()
 
     def on_end(self) -> None:
-        self._writer.on_drain(None)
+        self.close()
         if not self.done.done():
             self.done.set_result(None)
 
     def on_failure(self, error: UpstreamFailed) -> None:
-        self._writer.on_drain(None)
+        self.close()
         if not self.done.done():
             self.done.set_exception(error)
 
-    def _drained(self) -> None:
+    def close(self) -> None:
+        """Wait for the client no more: the engine's connection may be another request's from now on."""
         if self._paused:
             self._paused = False
-            self._connection.resume()
+            self._writer.on_drain(None)
+
+    def _drained(self) -> None:
+        self.close()
+        self._connection.resume()

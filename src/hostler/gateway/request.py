@@ -28,7 +28,7 @@ from hostler.gateway.body import read_body
 from hostler.gateway.edge import ClientGone, Edge, Receive, Scope, Send, Truncated, edge_of
 from hostler.gateway.evidence import explained
 from hostler.gateway.forward import forward, to_engine, to_peer
-from hostler.gateway.headers import Headers
+from hostler.gateway.headers import Headers, asked_by, first_values
 from hostler.gateway.inflight import request_id
 from hostler.gateway.loading import PATHS as LOADING_PATHS
 from hostler.gateway.loading import LoadingStream, Snapshot
@@ -67,8 +67,7 @@ class Request:
         self.upgrade = websocket.upgrade_of(scope)
         self.loading: LoadingStream | None = None
         self.observed: Observed | None = None
-        # The first value of each header; the one place where they are looked through.
-        self.given = given = dict(reversed(self.headers))
+        self.given = given = first_values(self.headers)
         self.request_id = request_id(given.get(b"x-request-id", b""))
         self.wants_timing = given.get(b"x-server-timing") == b"1"
         # What the table of requests in flight shows.
@@ -86,11 +85,8 @@ class Request:
 
     @property
     def remote(self) -> str:
-        """Who asks, as far as that can be known: what a proxy in front of us says, else the connection."""
-        given = self.given
-        address = given.get(b"x-forwarded-for", b"").split(b",")[0].strip() or given.get(b"x-real-ip", b"")
-        client = self.scope.get("client")
-        return address.decode("latin-1") or (client[0] if client else "")
+        """Who asks."""
+        return asked_by(self.given, self.scope.get("client"))
 
     async def answer(self) -> None:
         try:
@@ -117,12 +113,8 @@ class Request:
         except SlashMissing:
             await self._add_slash()
             return
-        body = self.edge.body_now()
-        if body is None or len(body) > gateway.limit:
-            body = await read_body(self.receive, self.headers, gateway.limit, gateway.budget)
-        else:
-            gateway.budget.take(len(body))
-        self.body = body
+        here = self.edge.body_now()
+        self.body = await read_body(self.receive, self.headers, gateway.limit, gateway.budget, here=here)
         self._held = len(self.body)
         self.body_read = True
         try:

@@ -18,7 +18,7 @@ from hostler.logs.runs import RunLog, RunLogs
 from hostler.logs.text import last_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 __all__ = ["Chunk", "Cursor", "Follower", "LogMonitor"]
 
@@ -149,22 +149,17 @@ class LogMonitor(RingBuffer):
 
     def log(self, level: Level, message: str) -> None:
         """Write one of the proxy's own lines, unless `level` is below the monitor's."""
+        self.log_all(level, (message,))
+
+    def log_all(self, level: Level, messages: Iterable[str]) -> None:
+        """`log` for several lines in one write; they share their time."""
         if level < self._level:
             return
         if self._mask is not None:
-            message = self._mask(message)
-        time = format_time(self._time_format, self._clock.wall().astimezone()) if self._time_format else ""
-        # Names from the file system may hold lone surrogates; a log line must never fail for one.
-        self.write(format_line(level, message, time, self._prefix).encode("utf-8", "backslashreplace"))
-
-    def log_all(self, level: Level, messages: Sequence[str]) -> None:
-        """`log` for several lines at once, which share their time."""
-        if level < self._level or not messages:
-            return
+            messages = [self._mask(message) for message in messages]
         time = format_time(self._time_format, self._clock.wall().astimezone()) if self._time_format else ""
         text = "".join([format_line(level, message, time, self._prefix) for message in messages])
-        if self._mask is not None:
-            text = self._mask(text)
+        # Names from the file system may hold lone surrogates; a log line must never fail for one.
         self.write(text.encode("utf-8", "backslashreplace"))
 
     def debug(self, message: str) -> None:

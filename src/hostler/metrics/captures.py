@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
@@ -19,6 +18,7 @@ import msgspec
 
 from hostler.errors import Busy
 from hostler.metrics import zstd
+from hostler.metrics.decoding import UndecodableError, decoder_for
 from hostler.metrics.worker import Worker
 
 MEGABYTE = 1_048_576
@@ -361,17 +361,15 @@ def with_answer(capture: Capture, body: bytes) -> Capture:
 
 def decode(body: bytes, encoding: str, bound: int) -> bytes | None:
     """`body` without its encoding, as far as it goes; None when it is not that, or is more than `bound`."""
-    wbits = {"gzip": 31, "x-gzip": 31, "deflate": 15}.get(encoding)
+    plain = bytearray()
     try:
-        if encoding in ("", "identity"):
+        decoder = decoder_for(encoding)
+        if decoder is None:
             return body
-        if encoding == "zstd":
-            decoded = zstd.ZstdDecompressor().decompress(body, bound + 1)
-        elif wbits is not None:
-            raw = encoding == "deflate" and body[:1] and body[0] & 0x0F != 8
-            decoded = zlib.decompressobj(-15 if raw else wbits).decompress(body, bound + 1)
-        else:
-            return None
-    except (zlib.error, zstd.ZstdError):
+        for piece in decoder.feed(body):
+            plain += piece
+            if len(plain) > bound:
+                return None
+    except UndecodableError:
         return None
-    return decoded if len(decoded) <= bound else None
+    return bytes(plain)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -24,17 +25,46 @@ class Decoder(Protocol):
         ...
 
 
-class _Zlib:
+class _Bounded(ABC):
+    """What all of them share: no more than MAX_PLAIN, and one exception for whatever is wrong."""
+
+    error: type[Exception]
+
+    def __init__(self) -> None:
+        self._made = 0
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """As `Decoder` says."""
+        pieces = self._pieces(data)
+        while self._made < MAX_PLAIN:
+            try:
+                plain = next(pieces)
+            except StopIteration:
+                return
+            except self.error as error:
+                raise UndecodableError(str(error)) from None
+            if plain:
+                self._made += len(plain)
+                yield plain
+
+    @abstractmethod
+    def _pieces(self, data: bytes) -> Iterator[bytes]:
+        """The plain bytes of `data`, some of them empty, in steps of STEP; raises `error`."""
+
+
+class _Zlib(_Bounded):
     """gzip, zlib, and deflate without a header, which many a server means by "deflate"."""
 
+    error = zlib.error
+
     def __init__(self, *, deflate: bool) -> None:
+        super().__init__()
         self._deflate = deflate
         self._inner = zlib.decompressobj(zlib.MAX_WBITS if deflate else zlib.MAX_WBITS | 16)
-        self._made = 0
         self._held = b""  # the first bytes of a deflate stream, until they tell which kind it is
         self._begun = not deflate
 
-    def feed(self, data: bytes) -> Iterator[bytes]:
+    def _pieces(self, data: bytes) -> Iterator[bytes]:
         if not self._begun:
             data = self._held + data
             if len(data) < 2:
@@ -44,14 +74,8 @@ class _Zlib:
             # A zlib header: method 8, and a multiple of 31 (RFC 1950, section 2.2).
             if data[0] & 15 != 8 or (data[0] << 8 | data[1]) % 31:
                 self._inner = zlib.decompressobj(-zlib.MAX_WBITS)
-        while data and self._made < MAX_PLAIN:
-            try:
-                plain = self._inner.decompress(data, STEP)
-            except zlib.error as error:
-                raise UndecodableError(str(error)) from None
-            if plain:
-                self._made += len(plain)
-                yield plain
+        while data:
+            yield self._inner.decompress(data, STEP)
             data = self._inner.unconsumed_tail
             if self._inner.eof:
                 data = self._next_member()
@@ -65,55 +89,38 @@ class _Zlib:
         return b""
 
 
-class _Zstd:
+class _Zstd(_Bounded):
+    """Zstandard; several frames may follow each other (RFC 8878, section 3.1)."""
+
     def __init__(self) -> None:
+        super().__init__()
         from hostler.metrics import zstd
 
-        self._error: type[Exception] = zstd.ZstdError
+        self.error = zstd.ZstdError
         self._new = zstd.ZstdDecompressor
         self._inner = zstd.ZstdDecompressor()
-        self._made = 0
 
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        while self._made < MAX_PLAIN:
+    def _pieces(self, data: bytes) -> Iterator[bytes]:
+        while data or not (self._inner.needs_input or self._inner.eof):
             if self._inner.eof:
-                data = self._inner.unused_data + data
-                if not data:
-                    return
                 self._inner = self._new()
-            try:
-                plain = self._inner.decompress(data, STEP)
-            except self._error as error:
-                raise UndecodableError(str(error)) from None
-            if plain:
-                self._made += len(plain)
-                yield plain
-            data = b""
-            if (self._inner.needs_input and not self._inner.eof) or (
-                self._inner.eof and not self._inner.unused_data
-            ):
-                return
+            yield self._inner.decompress(data, STEP)
+            data = self._inner.unused_data if self._inner.eof else b""
 
 
-class _Brotli:
+class _Brotli(_Bounded):
     def __init__(self) -> None:
+        super().__init__()
         try:
             import brotli
         except ModuleNotFoundError:
             raise UndecodableError("that needs: pip install 'hostler[brotli]'") from None
-        self._error: type[Exception] = brotli.error
+        self.error = brotli.error
         self._inner = brotli.Decompressor()
-        self._made = 0
 
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        while self._made < MAX_PLAIN:
-            try:
-                plain: bytes = self._inner.process(data, output_buffer_limit=STEP)
-            except self._error as error:
-                raise UndecodableError(str(error)) from None
-            if not plain:
-                return
-            self._made += len(plain)
+    def _pieces(self, data: bytes) -> Iterator[bytes]:
+        # Whether it could take more it does not tell reliably; what it has left to give it does.
+        while plain := self._inner.process(data, output_buffer_limit=STEP):
             yield plain
             data = b""
 

@@ -10,9 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from hostler.errors import HostlerError
 from hostler.metrics.tracecontext import TraceContext
+
+if TYPE_CHECKING:
+    from hostler.metrics.captures import Collector
 
 UNKNOWN = -1
 Pairs = Iterable[tuple[bytes, bytes]]
@@ -170,7 +174,7 @@ class RequestRecord:
         self.request_headers: Pairs | None = None
         self.request_body: bytes | None = None
         self.response_headers: Pairs | None = None
-        self.response: object | None = None  # a captures.Collector
+        self.response: Collector | None = None
         self.trace: TraceContext | None = None  # when traces are made; `header()` goes to the engine
         self.ended: float | None = None  # where its row is made later
         self.finished = False

@@ -6,11 +6,11 @@ and tells the listeners; nothing in it waits or fails for what others do.
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
+from hostler.aio import Batch
 from hostler.clock import SYSTEM, Clock
-from hostler.metrics.captures import Collector, RawCapture, rule_of
+from hostler.metrics.captures import RawCapture, rule_of
 from hostler.metrics.record import ActivityRow, RequestRecord, row_of
 from hostler.metrics.tracecontext import trace_of
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from hostler.metrics.activity import ActivityStore
     from hostler.metrics.bus import EventBus
-    from hostler.metrics.captures import Captures
+    from hostler.metrics.captures import Captures, Collector
     from hostler.metrics.families import RequestFamilies
     from hostler.metrics.tracing import Tracer
 
@@ -47,8 +47,7 @@ class Recorder:
         self._families = families
         self._clock = clock
         self.tracer: Tracer | None = None
-        self._ended: list[tuple[RequestRecord, Callable[[], None]]] = []
-        self._timer: asyncio.TimerHandle | None = None
+        self._ended = Batch(self._finish_all, seconds=FLUSH_SECONDS, most=MAX_ENDED)
         store.before_reading = self.flush
 
     def begin(
@@ -98,18 +97,13 @@ class Recorder:
         Many at once cost far less than one by one between other things.
         """
         record.ended = self._clock.monotonic()
-        self._ended.append((record, complete))
-        if len(self._ended) >= MAX_ENDED:
-            self.flush()
-        elif self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.flush)
+        self._ended.add((record, complete))
 
     def flush(self) -> None:
         """Make the rows of all requests that have ended; whoever reads rows calls this first."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        ended, self._ended = self._ended, []
+        self._ended.flush()
+
+    def _finish_all(self, ended: list[tuple[RequestRecord, Callable[[], None]]]) -> None:
         for record, complete in ended:
             complete()
             self.finish(record)
@@ -136,7 +130,6 @@ class Recorder:
 
     def _keep(self, record: RequestRecord, row: ActivityRow) -> None:
         collector = record.response
-        assert collector is None or isinstance(collector, Collector)
         if record.request_headers is None or record.response_headers is None:
             if collector is not None:
                 collector.close()

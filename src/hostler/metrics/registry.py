@@ -7,6 +7,7 @@ bound on its series besides: whatever a client sends, the page stays small.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -18,7 +19,7 @@ OTHER = "other"
 Labels = tuple[str, ...]
 
 
-class Family:
+class Family(ABC):
     """One metric with its help text and the names of its labels."""
 
     kind = "untyped"
@@ -28,9 +29,9 @@ class Family:
         self.help = help_text
         self.labels = tuple(labels)
 
+    @abstractmethod
     def lines(self) -> Iterable[str]:
         """The samples in text form."""
-        raise NotImplementedError
 
     def bounded(self, labels: Labels, known: Mapping[Labels, object]) -> Labels:
         """`labels`, or `other` in place of each when there are too many series."""

@@ -6,7 +6,6 @@ one access line in the proxy's log when a request ends.
 
 from __future__ import annotations
 
-import asyncio
 import posixpath
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -16,13 +15,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from hostler.aio import Batch
 from hostler.clock import SYSTEM, Clock
 from hostler.config.schema import ApiKey
 from hostler.errors import Forbidden, HostlerError, InternalError, MethodNotAllowed, NotFound
 from hostler.gateway.answers import add_log_url, error_answer, header
 from hostler.gateway.auth import KeyRing
 from hostler.gateway.edge import PAST_SEND, Message, Receive, Scope, Send
-from hostler.gateway.headers import Headers
+from hostler.gateway.headers import Headers, asked_by, first_values
 from hostler.gateway.messages import as_http
 from hostler.gateway.paths import GET_ROUTES, POST_ROUTES, own_path
 from hostler.gateway.websocket import is_websocket_route
@@ -67,8 +67,8 @@ class WebApp:
         self._keys = keys
         self._log: LogMonitor = state.hub.proxy
         self._clock = clock
-        self._served: list[tuple[Scope, int, int, float]] = []
-        self._timer: asyncio.TimerHandle | None = None
+        # Many lines in one write cost far less than each by itself.
+        self._served = Batch(self._write_lines, seconds=LINES_SECONDS, most=MAX_SERVED)
         modules = (
             api, names, operating, configuration, logs, metrics, captures, performance, events, pages,
         )  # fmt: skip
@@ -104,22 +104,13 @@ class WebApp:
         finally:
             counted.count(scope)
             if not path.startswith(QUIET_PREFIXES):
-                self._note(scope, counted, self._clock.monotonic() - began)
-
-    def _note(self, scope: Scope, sent: CountedSend, seconds: float) -> None:
-        """Have the access line written in a moment: many in one write cost far less than each by itself."""
-        self._served.append((scope, sent.status, sent.bytes, seconds))
-        if len(self._served) >= MAX_SERVED:
-            self.write_lines()
-        elif self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(LINES_SECONDS, self.write_lines)
+                self._served.add((scope, counted.status, counted.bytes, self._clock.monotonic() - began))
 
     def write_lines(self) -> None:
         """Write the access lines that are due; whoever reads the log, or ends it, calls this first."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        served, self._served = self._served, []
+        self._served.flush()
+
+    def _write_lines(self, served: list[tuple[Scope, int, int, float]]) -> None:
         self._log.log_all(Level.INFO, [access_line(*one) for one in served])
 
     async def _serve(self, path: str, scope: Scope, receive: Receive, send: CountedSend) -> None:
@@ -135,7 +126,7 @@ class WebApp:
         ):
             await self._gateway(scope, receive, send)
             return
-        if self._served and path.startswith("/logs"):
+        if path.startswith("/logs"):
             self.write_lines()
         # These read no body: one that the client still holds back must not be taken for a request.
         send.close = bool(header(scope["headers"], b"expect"))
@@ -194,10 +185,8 @@ class CountedSend:
 
 def access_line(scope: Scope, status: int, size: int, seconds: float) -> str:
     """One line about a finished request; the status is `-` when its client left before there was one."""
-    given: dict[bytes, bytes] = dict(reversed(scope["headers"]))
-    client = scope.get("client")
-    address = given.get(b"x-forwarded-for", b"").split(b",")[0].strip() or given.get(b"x-real-ip", b"")
-    who = address.decode("latin-1") or (client[0] if client else "-")
+    given = first_values(scope["headers"])
+    who = asked_by(given, scope.get("client")) or "-"
     agent = given.get(b"user-agent", b"").decode("latin-1")
     request = f"{scope['method']} {scope['path']} HTTP/{scope.get('http_version', '1.1')}"
     # What a client chose must not be able to forge a line of the log, nor to push the others out of it.

@@ -14,15 +14,13 @@ gap        events were missed; null where nobody can say how many
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 
 from hostler.errors import ClientError
 from hostler.web.api import model_status
-from hostler.web.events_old import BATCH, LogText
+from hostler.web.event_sources import BATCH, EventSources, LogText
 from hostler.web.logs import find_monitor
 from hostler.web.state import WebState
 
@@ -33,7 +31,7 @@ TYPES = frozenset(
 MAX_LOGS = 16
 
 
-class NewStream:
+class NewStream(EventSources):
     """One client of `/api/v2/events`. `types` limits what is sent, all when empty; raises ClientError."""
 
     def __init__(self, state: WebState, types: frozenset[str], logs: Sequence[str], last: str) -> None:
@@ -42,12 +40,11 @@ class NewStream:
             raise ClientError(f"invalid types: {', '.join(sorted(unknown))}", param="types")
         if len(logs) > MAX_LOGS:
             raise ClientError(f"at most {MAX_LOGS} logs", param="logs")
+        texts = {name: LogText(find_monitor(state, name), history=False) for name in dict.fromkeys(logs)}
+        super().__init__(state.observatory.bus, texts)
         self._state = state
-        self._bus = state.observatory.bus
         self._types = types
-        self._logs = {name: LogText(find_monitor(state, name), history=False) for name in dict.fromkeys(logs)}
         self._first: list[bytes] = []
-        self._at = self._bus.end
         if not last:
             self._first.append(self._snapshot())
             return
@@ -76,16 +73,6 @@ class NewStream:
                 data = msgspec.json.encode({"log": name, "text": text})
                 out.append(b"event: log\ndata: " + data + b"\n\n")
         return b"".join(out)
-
-    def waiters(self) -> list[tuple[Any, asyncio.Future[None]]]:
-        """For the next event and the next byte of each log."""
-        logs = (log for log in self._logs.values() if not log.monitor.closed)
-        return [(self._bus, self._bus.register_waiter()), *((log.monitor, log.waiter()) for log in logs)]
-
-    def close(self) -> None:
-        """It is over."""
-        for log in self._logs.values():
-            log.close()
 
     def _frame(self, kind: str, data: object) -> bytes:
         return self._framed(kind, msgspec.json.encode(data))

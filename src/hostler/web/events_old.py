@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import codecs
 from typing import Any
 
 import msgspec
 
 from hostler.config.schema import Model
 from hostler.core import State
-from hostler.logs.monitor import LogMonitor
-from hostler.logs.text import TextStream
 from hostler.metrics.bus import Event
+from hostler.web.event_sources import BATCH, EventSources, LogText
 from hostler.web.names import capability_keys
 from hostler.web.state import WebState
 
-# Bytes of a log in one frame.
-LOG_CHUNK = 65_536
-# Events taken at once.
-BATCH = 256
 # The events that go out one by one, and what they are called here.
 FRAMES = {"profile": "profileChanged", "activity": "activity", "inflight": "inflight"}
 
@@ -30,45 +23,13 @@ def frame(kind: str, data: bytes) -> bytes:
     return b"event:message\ndata:" + text + b"\n\n"
 
 
-class LogText:
-    """One log for an event stream: the text since the last look, with gaps marked."""
-
-    def __init__(self, monitor: LogMonitor, *, history: bool = True) -> None:
-        self.monitor = monitor
-        self._follower = monitor.follow(history=history, limit=LOG_CHUNK)
-        self._text = TextStream()
-        # A character may be cut between two chunks.
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-
-    def take(self) -> str:
-        """What there is now, at most `LOG_CHUNK` bytes of it."""
-        chunk = self._follower.read_nowait()
-        return "" if chunk is None else self._decoder.decode(self._text.render(chunk))
-
-    def history(self) -> str:
-        """Everything there is now."""
-        parts = []
-        while part := self.take():
-            parts.append(part)
-        return "".join(parts)
-
-    def waiter(self) -> asyncio.Future[None]:
-        """A future for the next write."""
-        return self.monitor.register_waiter()
-
-    def close(self) -> None:
-        """Read no more."""
-        self._follower.close()
-
-
-class OldStream:
+class OldStream(EventSources):
     """One client of `/api/events`."""
 
     def __init__(self, state: WebState) -> None:
+        logs = {"proxy": LogText(state.hub.proxy), "upstream": LogText(state.hub.upstream)}
+        super().__init__(state.observatory.bus, logs)
         self._state = state
-        self._bus = state.observatory.bus
-        self._at = self._bus.end
-        self._logs = {"proxy": LogText(state.hub.proxy), "upstream": LogText(state.hub.upstream)}
         self._begun = False
 
     def take(self) -> bytes:
@@ -103,16 +64,6 @@ class OldStream:
     def _output(self) -> bytes:
         texts = ((source, log.take()) for source, log in self._logs.items())
         return b"".join(_log_frame(source, text) for source, text in texts if text)
-
-    def waiters(self) -> list[tuple[Any, asyncio.Future[None]]]:
-        """For the next event and the next byte of either log."""
-        logs = (log for log in self._logs.values() if not log.monitor.closed)
-        return [(self._bus, self._bus.register_waiter()), *((log.monitor, log.waiter()) for log in logs)]
-
-    def close(self) -> None:
-        """It is over."""
-        for log in self._logs.values():
-            log.close()
 
     def _first(self) -> bytes:
         active = {"active": self._state.gateway.profiles.active}

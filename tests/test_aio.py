@@ -1,0 +1,53 @@
+"""What must hold: work that is put off is done once, in order, soon, and at once when it is much."""
+
+from __future__ import annotations
+
+import asyncio
+
+from hostler.aio import Batch
+
+
+async def test_a_batch_is_done_in_a_moment() -> None:
+    done: list[list[int]] = []
+    over = asyncio.Event()
+
+    def work(items: list[int]) -> None:
+        done.append(items)
+        over.set()
+
+    batch = Batch(work, seconds=0.001, most=10)
+    for number in range(3):
+        batch.add(number)
+    assert done == []
+    async with asyncio.timeout(5):
+        await over.wait()
+
+    assert done == [[0, 1, 2]]
+
+
+async def test_a_full_batch_is_done_at_once_and_an_empty_one_never() -> None:
+    done: list[list[int]] = []
+    batch = Batch(done.append, seconds=60, most=2)
+    for number in range(5):
+        batch.add(number)
+    assert done == [[0, 1], [2, 3]]
+    batch.flush()
+    batch.flush()
+
+    assert done == [[0, 1], [2, 3], [4]]
+
+
+async def test_what_is_added_while_a_batch_is_done_is_the_next_one() -> None:
+    done: list[list[int]] = []
+
+    def work(items: list[int]) -> None:
+        done.append(items)
+        if len(done) == 1:
+            batch.add(9)
+
+    batch = Batch(work, seconds=60, most=5)
+    batch.add(1)
+    batch.flush()
+    batch.flush()
+
+    assert done == [[1], [9]]
