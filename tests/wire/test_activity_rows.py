@@ -217,3 +217,19 @@ async def test_the_trace_of_a_client_goes_on_to_the_engine() -> None:
     assert sent != parent
     # The span reached the collector when Hostler ended.
     assert collector.line.startswith(b"POST /v1/traces ")
+
+
+async def test_a_failure_of_our_own_is_in_the_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a broken connection that nobody expected nor a bug may look like a request without an end."""
+    broken: list[Exception] = [OSError("no route to host"), RuntimeError("a bug")]
+
+    async def fail(*_: object) -> None:
+        raise broken.pop(0)
+
+    monkeypatch.setattr("hostler.gateway.request.forward", fail)
+    async with running(config(stub("a"))) as front:
+        assert [(await front.chat("a")).status for _ in range(2)] == [502, 500]
+        found = await rows(front, 2)
+
+    assert [(row["resp_status_code"], row["error_kind"]) for row in found] == [(502, "engine"), (500, "us")]
+    assert all(row["error_msg"] for row in found)

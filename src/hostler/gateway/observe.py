@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hostler.errors import RequestCancelled
 from hostler.metrics.record import ErrorKind, kind_of
 from hostler.metrics.usage import UsageTap, own_speed
 
@@ -82,13 +83,16 @@ class Observed:
 
     def failed(self, error: HostlerError) -> None:
         """The request ends with an error of ours."""
+        if isinstance(error, RequestCancelled):
+            self.record.cancel()
+            return
         status = self.record.status
         self.record.fail(error)
         # What the client has seen counts.
         self.record.status = status or self.record.status
 
     def cancelled(self) -> None:
-        """The client left, or somebody cancelled the request."""
+        """The client left."""
         self.record.cancel()
 
     def finish(self) -> None:

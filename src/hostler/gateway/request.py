@@ -92,7 +92,8 @@ class Request:
         try:
             await self._serve()
         except ClientGone:
-            pass
+            if self.observed is not None:
+                self.observed.cancelled()
         except Truncated:
             raise
         except HostlerError as error:
@@ -104,6 +105,9 @@ class Request:
                 f"unexpected {type(error).__name__} while serving {self.scope['path']}: {error}"
             )
             await self._fail(InternalError("Hostler failed to serve this request; its log says why"))
+        finally:
+            if self.observed is not None:
+                self.observed.finish()
 
     async def _serve(self) -> None:
         gateway = self.gateway
@@ -137,27 +141,19 @@ class Request:
         self.model = wish.targets[0][1].id
         if wish.tracked:
             in_flight.add(self)
-        observed = self._observe(key) if wish.tracked and self.method == "POST" else None
+        if wish.tracked and self.method == "POST":
+            self._observe(key)
         try:
             await self._interruptibly(wish)
-        except (ClientGone, RequestCancelled):
-            if observed is not None:
-                observed.cancelled()
-            raise
-        except HostlerError as error:
-            if observed is not None:
-                observed.failed(error)
-            raise
         finally:
             if wish.tracked:
                 in_flight.remove(self)
-            if observed is not None:
-                observed.finish()
 
-    def _observe(self, key: ApiKey | None) -> Observed | None:
+    def _observe(self, key: ApiKey | None) -> None:
+        """Have the request leave a row, where anybody keeps them."""
         recorder = self.gateway.recorder
         if recorder is None:
-            return None
+            return
         record = recorder.begin(
             model=self.model,
             path=self.path,
@@ -166,8 +162,7 @@ class Request:
             traceparent=self.given.get(b"traceparent", b"").decode("latin-1"),
         )
         record.metadata = self.metadata
-        self.observed = observed = Observed(recorder, record, self.gateway.clock)
-        return observed
+        self.observed = Observed(recorder, record, self.gateway.clock)
 
     async def _interruptibly(self, wish: Wish) -> None:
         """Serve, and end it when the client leaves, or somebody cancels the request."""
@@ -358,6 +353,9 @@ class Request:
         await self._send_whole(status, [(b"location", location), (b"content-length", b"0")])
 
     async def _fail(self, error: HostlerError) -> None:
+        """Tell the client, as far as it can still be told; every failure comes this way."""
+        if self.observed is not None:
+            self.observed.failed(error)
         add_log_url(error, self.headers, self.scope.get("scheme", "http"))
         if self.loading is not None and self.loading.begun and not self.sent:
             await self.loading.failed(error, self.scope["path"])
