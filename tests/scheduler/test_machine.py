@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import assert_never
 
@@ -176,6 +177,17 @@ class Fleet(RuleBasedStateMachine):
         if at_once:
             assert commands == [Grant(event.ticket)]
 
+    @rule(model=model_ids())
+    def arrive_at_once(self, model: ModelId) -> None:
+        """The short way gives what the long one would have given at once, and else does nothing."""
+        self.tickets += 1
+        event = Arrived(self.tickets, model, self.now)
+        long = deepcopy(self.scheduler).handle(event)
+        expected = not self.shadow.waiting and long == [Grant(event.ticket)]
+        assert self.scheduler.grant_now(event.ticket, model) is expected
+        if expected:
+            self.shadow.granted[model].add(event.ticket)
+
     @precondition(lambda self: self.shadow.waiting)
     @rule(pick=st.integers(0, 99))
     def give_up(self, pick: int) -> None:
@@ -185,14 +197,21 @@ class Fleet(RuleBasedStateMachine):
         assert self.scheduler.position(ticket) is None
 
     @precondition(lambda self: any(self.shadow.granted.values()))
-    @rule(pick=st.integers(0, 99), twice=st.booleans())
-    def finish(self, pick: int, twice: bool) -> None:
+    @rule(pick=st.integers(0, 99), twice=st.booleans(), short=st.booleans())
+    def finish(self, pick: int, twice: bool, short: bool = False) -> None:
         running = [(model, ticket) for model in MODELS for ticket in sorted(self.shadow.granted[model])]
         model, ticket = running[pick % len(running)]
         self.shadow.granted[model].discard(ticket)
-        self.send(Left(ticket, self.now))
+        left = Left(ticket, self.now)
+        if short:
+            long = deepcopy(self.scheduler).handle(left)
+            commands = self.scheduler.leave(ticket, self.now)
+            assert commands == long
+            self.check(commands, left)
+        else:
+            self.send(left)
         if twice:
-            assert not self.send(Left(ticket, self.now))
+            assert not self.send(left)
 
     @precondition(lambda self: self.shadow.models(LOADING))
     @rule(pick=st.integers(0, 99), outcome=st.sampled_from("uuuuf"))

@@ -65,7 +65,7 @@ BROKEN = (
 @pytest.fixture(autouse=True)
 def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """These engines do not die of what they say, so there is nothing to wait for."""
-    monkeypatch.setattr("hostler.fleet.fleet.FATE_PATIENCE", 0.001)
+    monkeypatch.setattr("hostler.fleet.lease.FATE_PATIENCE", 0.001)
 
 
 class Liar:

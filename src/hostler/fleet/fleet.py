@@ -10,17 +10,16 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import assert_never
 
 from hostler.clock import SYSTEM, Clock
 from hostler.config.commands import split_command
 from hostler.config.diff import process_differs
 from hostler.config.schema import Config, Model
-from hostler.core import Exit, ModelId, StartReason, State, StopReason
+from hostler.core import ModelId, StartReason, State, StopReason
 from hostler.errors import NotFound, ShuttingDown, UpstreamFailed
 from hostler.fleet.idle import IdleTimer
-from hostler.fleet.lease import Lease, Leasing
+from hostler.fleet.lease import Held, Lease, Leasing, Waiting
 from hostler.fleet.lives import Lives
 from hostler.fleet.refusals import refusal_error
 from hostler.fleet.slot import Launcher, ModelStatus, Slot, log_rates, status_of
@@ -42,18 +41,7 @@ from hostler.scheduler.events import (
 )
 from hostler.scheduler.policy import Policy
 
-# Seconds an engine gets to be seen as dead after it broke a connection off; the news takes milliseconds.
-FATE_PATIENCE = 0.25
-
 StateListener = Callable[[ModelId, State], None]
-
-
-@dataclass(frozen=True, slots=True)
-class _Waiter:
-    """A request that stands in line; `granted` is resolved once."""
-
-    slot: Slot
-    granted: asyncio.Future[None]
 
 
 def _limits(config: Config) -> dict[ModelId, Limits]:
@@ -96,7 +84,7 @@ class Fleet:
         self._hub.limit(log_rates(config))
         self._priority: Mapping[ModelId, int] = config.routing.fifo.priority
         self._scheduler = Scheduler(policy, limits=_limits(config), max_wait=config.routing.fifo.max_wait)
-        self._waiting: dict[int, _Waiter] = {}
+        self._waiting: dict[int, Waiting] = {}
         self._tickets = itertools.count(1)
         self._tick: asyncio.TimerHandle | None = None
         self._closing = False
@@ -135,7 +123,7 @@ class Fleet:
         leasing.arrived = self._clock.monotonic()
         self._loop = self._loop or asyncio.get_running_loop()  # kept: a system call in Python 3.11
         granted = leasing.granted = self._loop.create_future()
-        self._waiting[ticket] = _Waiter(slot, granted)
+        self._waiting[ticket] = Waiting(slot, granted)
         if slot.life is None or slot.stop_reason is not None:
             slot.start_reason = reason
         leasing.cold = slot.state is not State.READY
@@ -148,6 +136,28 @@ class Fleet:
         if granted.done() and not granted.cancelled() and granted.exception() is None:
             self._exit(slot)
         self._dispatch(Left(ticket, self._clock.monotonic()))
+
+    def lease_now(self, model: ModelId) -> Held | None:
+        """A lease that nobody has to wait for, until `let_go`; None, and nothing done, if there is none."""
+        slot = self._slots.get(model)
+        if slot is None or slot.removed or slot.run is None or self._closing:
+            return None
+        ticket = next(self._tickets)
+        if not self._scheduler.grant_now(ticket, model):
+            return None
+        self._enter(slot)
+        lease = slot.lease
+        if lease is None or lease.run != slot.run.number:
+            lease = slot.lease = Lease(model, slot.run.number, slot.run.spec.proxy, 0.0, cold=False)
+        return Held(slot, ticket, lease)
+
+    def let_go(self, held: Held) -> None:
+        """The end of what `lease_now` gave."""
+        self._exit(held.slot)
+        for command in self._scheduler.leave(held.ticket, held.slot.last_used):
+            self._carry_out(command)
+        if self._waiting:
+            self._arm_tick()
 
     def _admit(self, model: ModelId) -> Slot:
         slot = self._slots.get(model)
@@ -167,18 +177,6 @@ class Fleet:
         waited = self._clock.monotonic() - arrived
         loading = run.loaded_since(arrived) if cold else 0.0
         return Lease(model, run.number, run.spec.proxy, waited, cold, loading)
-
-    async def fate(self, lease: Lease) -> Exit | None:
-        """How the run of `lease` ended; None while it lives, after a moment's patience."""
-        slot = self._slots[lease.model]  # there as long as the lease is
-        run = slot.run
-        if run is None or run.number != lease.run:
-            return slot.last_exit if slot.runs == lease.run else Exit()
-        try:
-            async with asyncio.timeout(FATE_PATIENCE):
-                return await run.wait()
-        except TimeoutError:
-            return None
 
     def _enter(self, slot: Slot) -> None:
         slot.active += 1

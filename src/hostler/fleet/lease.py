@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from hostler.core import ModelId, StartReason
+from hostler.core import Exit, ModelId, StartReason
 
 if TYPE_CHECKING:
     from hostler.fleet.fleet import Fleet
     from hostler.fleet.slot import Slot
+
+# Seconds an engine gets to be seen as dead after it broke a connection off; the news takes milliseconds.
+FATE_PATIENCE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,22 @@ class Lease:
     waited: float
     cold: bool
     loading: float = 0.0
+
+
+class Held(NamedTuple):
+    """A lease that was given at once, and what the fleet needs to take it back."""
+
+    slot: Slot
+    ticket: int
+    lease: Lease
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A request that stands in line; `granted` is resolved once."""
+
+    slot: Slot
+    granted: asyncio.Future[None]
 
 
 class Leasing:
@@ -86,3 +105,15 @@ class Leasing:
         assert self.slot is not None
         assert self.granted is not None
         self._fleet.leave(self.slot, self.ticket, self.granted)
+
+
+async def fate(slot: Slot, lease: Lease) -> Exit | None:
+    """How the run of `lease` ended; None while it lives, after a moment's patience."""
+    run = slot.run
+    if run is None or run.number != lease.run:
+        return slot.last_exit if slot.runs == lease.run else Exit()
+    try:
+        async with asyncio.timeout(FATE_PATIENCE):
+            return await run.wait()
+    except TimeoutError:
+        return None

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from hostler.config.diff import process_differs
 from hostler.config.schema import Config, Model
 from hostler.core import Exit, ModelId, StartReason, State, StopReason
+from hostler.fleet.lease import Lease
 from hostler.logs.source import SourceLog
 from hostler.process.run import Run, RunSpec
 
@@ -22,7 +23,8 @@ class Slot:
     """One model's run, counters and timers; only the fleet writes it.
 
     `run` is the process there is, `last_run` the same or, without one, the one there was. `launched` is the
-    definition that process was started by; `removed` says that the model is no longer configured.
+    definition that process was started by; `removed` says that the model is no longer configured. `lease` is
+    what each request gets that need not wait for the run it names.
     """
 
     model: Model
@@ -41,6 +43,7 @@ class Slot:
     last_error: str = ""
     launched: Model | None = None
     removed: bool = False
+    lease: Lease | None = None
 
     @property
     def stale(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hostler.errors import UpstreamFailed
 from hostler.fleet.fleet import Fleet
-from hostler.fleet.lease import Lease
+from hostler.fleet.lease import Lease, fate
 from hostler.gateway.pool import Unreachable
 
 # Of its log: a traceback fits.
@@ -16,7 +16,7 @@ async def explained(fleet: Fleet, error: UpstreamFailed, lease: Lease) -> Upstre
     message = f"{lease.model}: {error.message}"
     log = fleet.slot(lease.model).log
     details: dict[str, object] = {**error.details, "model": lease.model, "run": lease.run}
-    end = await fleet.fate(lease)
+    end = await fate(fleet.slot(lease.model), lease)  # the slot is there as long as the lease is
     if end is not None:
         message += f"; its process ended: {end}"
         details["exit"] = str(end)

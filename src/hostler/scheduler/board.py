@@ -70,9 +70,13 @@ class Board:
 
     def grant(self, slot: Slot, ticket: int) -> None:
         """Give a ticket that stands in no line its grant."""
+        self.hold(slot, ticket)
+        self._commands.append(Grant(ticket))
+
+    def hold(self, slot: Slot, ticket: int) -> None:
+        """A grant of which whoever asks learns by the answer, not by a command."""
         slot.granted.add(ticket)
         self.granted[ticket] = slot
-        self._commands.append(Grant(ticket))
 
     def serve(self, slot: Slot, now: float) -> None:
         """Grant from the line of a model that is up, as far as its limit and its bar allow."""

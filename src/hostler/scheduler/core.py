@@ -139,6 +139,32 @@ class Scheduler:
             self._plan(event.now)
         return self._board.take()
 
+    def grant_now(self, ticket: int, model: ModelId) -> bool:
+        """3 alone, of a time at which nobody waits for anything: whether `ticket` has its grant.
+
+        What `Arrived` would do then, without the search. Nothing is done otherwise; the ticket may still
+        arrive.
+        """
+        board = self._board
+        slot = board.slots.get(model)
+        if board.waiting or self._closing or slot is None or slot.retired:
+            return False
+        if slot.phase is not Phase.UP or slot.bar is not None or not slot.has_place:
+            return False
+        board.hold(slot, ticket)
+        return True
+
+    def leave(self, ticket: int, now: float) -> list[Command]:
+        """What `Left` is; without a search where nobody waits and nothing has to go."""
+        board = self._board
+        slot = board.granted.get(ticket)
+        if slot is None or board.waiting or slot.retired or slot.stale or slot.phase is not Phase.UP:
+            return self.handle(Left(ticket, now))
+        board.release(slot, ticket)
+        if not slot.granted:
+            board.lift_bars()
+        return []
+
     def replace(
         self,
         *,
