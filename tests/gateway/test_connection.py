@@ -71,11 +71,17 @@ class Recorder:
         self.head: ResponseHead | None = None
         self.body = b""
         self.ended = 0
+        self.settled = 0
         self.error: UpstreamFailed | None = None
 
     def on_head(self, head: ResponseHead) -> None:
         assert self.head is None
         self.head = head
+
+    def on_settled(self) -> None:
+        assert self.head is not None
+        assert not self.ended
+        self.settled += 1
 
     def on_data(self, data: bytes) -> None:
         assert self.head is not None

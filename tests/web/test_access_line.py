@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hostler.gateway.edge import Message
-from hostler.web.app import CountedSend, access_line
+from hostler.web.app import CountedSend, Served, access_line
 from hostler.web.state import mask
 
 LINE = re.compile(r'Request ([^"\n]*) "([^"\n]*)" (\d{3}|-) (\d+) "([^"\n]*)" (\d+\.\d{3})s')
@@ -19,8 +18,15 @@ async def _nowhere(message: Message) -> None:
     pass
 
 
-def scope(path: str = "/x", headers: tuple[tuple[bytes, bytes], ...] = ()) -> dict[str, Any]:
-    return {"method": "GET", "path": path, "headers": list(headers), "client": ("1.2.3.4", 5)}
+def served(
+    path: str = "/x",
+    headers: tuple[tuple[bytes, bytes], ...] = (),
+    *,
+    status: int = 0,
+    size: int = 0,
+    seconds: float = 0.0,
+) -> Served:
+    return Served("GET", path, "1.1", dict(headers), ("1.2.3.4", 5), status, size, seconds)
 
 
 async def test_it_counts_what_went_through() -> None:
@@ -29,18 +35,20 @@ async def test_it_counts_what_went_through() -> None:
     await sent({"type": "http.response.body", "body": b"12345", "more_body": True})
     await sent({"type": "http.response.body", "body": b"678"})
 
-    line = access_line(scope(headers=((b"user-agent", b"curl/8"),)), sent.status, sent.bytes, 1.23456)
+    line = access_line(
+        served(headers=((b"user-agent", b"curl/8"),), status=sent.status, size=sent.bytes, seconds=1.23456)
+    )
 
     assert line == 'Request 1.2.3.4 "GET /x HTTP/1.1" 200 8 "curl/8" 1.235s'
 
 
 def test_an_answer_that_was_never_begun_has_no_status() -> None:
-    assert access_line(scope(), 0, 0, 0) == ('Request 1.2.3.4 "GET /x HTTP/1.1" - 0 "" 0.000s')
+    assert access_line(served()) == ('Request 1.2.3.4 "GET /x HTTP/1.1" - 0 "" 0.000s')
 
 
 def test_a_proxy_before_us_says_who_asks() -> None:
-    forwarded = access_line(scope(headers=((b"x-forwarded-for", b" 9.9.9.9 , 8.8.8.8"),)), 0, 0, 0)
-    real = access_line(scope(headers=((b"x-real-ip", b"7.7.7.7"),)), 0, 0, 0)
+    forwarded = access_line(served(headers=((b"x-forwarded-for", b" 9.9.9.9 , 8.8.8.8"),)))
+    real = access_line(served(headers=((b"x-real-ip", b"7.7.7.7"),)))
 
     assert forwarded.startswith('Request 9.9.9.9 "')
     assert real.startswith('Request 7.7.7.7 "')
@@ -49,7 +57,7 @@ def test_a_proxy_before_us_says_who_asks() -> None:
 @given(st.text(max_size=600), st.binary(max_size=600), st.binary(max_size=600))
 def test_nothing_can_break_out_of_its_place(path: str, agent: bytes, forwarded: bytes) -> None:
     headers = ((b"user-agent", agent), (b"x-forwarded-for", forwarded))
-    line = access_line(scope("/" + path, headers), 200, 5, 0)
+    line = access_line(served("/" + path, headers, status=200, size=5))
 
     assert LINE.fullmatch(line)
     assert line.isascii()

@@ -195,6 +195,10 @@ class SendingEdge(ServerEdge):
 class SendingProtocol(HostlerProtocol):
     edge_type = SendingEdge
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._at_once = frozenset()
+
 
 @asynccontextmanager
 async def running(

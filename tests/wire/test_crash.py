@@ -10,6 +10,7 @@ import pytest
 
 from hostler.core import Exit, ModelId, State
 from hostler.fleet.lease import Lease
+from hostler.fleet.slot import Slot
 
 from .client import request
 from .server import CHAT, config, engine_port, in_process, question, raw_engine, running, stub
@@ -207,12 +208,12 @@ async def test_a_request_that_a_dead_engine_never_saw_is_given_to_the_next_one(
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
         writer.close()
 
-    async def fate(lease: Lease) -> Exit | None:
+    async def fate(slot: Slot, lease: Lease) -> Exit | None:
         listeners.append(await asyncio.start_server(engine, "127.0.0.1", port))
         return Exit(code=1)
 
     async with running(config(in_process("a", port))) as front:
-        monkeypatch.setattr(front.hostler.fleet, "fate", fate)
+        monkeypatch.setattr("hostler.gateway.evidence.fate", fate)
         try:
             answer = await front.get("/upstream/a/x")
         finally:

@@ -180,6 +180,9 @@ class Listener:
         assert 200 <= head.status < 1000
         self.told.append("head")
 
+    def on_settled(self) -> None:
+        assert self.told == ["head"]
+
     def on_data(self, data: bytes) -> None:
         assert self.told == ["head"]
         assert data

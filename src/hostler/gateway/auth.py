@@ -9,22 +9,15 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from hostler.config.schema import ApiKey
 from hostler.errors import Unauthorized
-from hostler.gateway.headers import Headers
 
 
-def shown_key(headers: Headers) -> str:
-    """The key a request shows, "" when it shows none."""
-    authorization = other = b""
-    for name, value in headers:
-        if name == b"authorization" and not authorization:
-            authorization = value
-        elif name == b"x-api-key" and not other:
-            other = value
-    scheme, _, rest = authorization.partition(b" ")
+def shown_key(given: Mapping[bytes, bytes]) -> str:
+    """The key a request shows, "" when it shows none; `given` are the first values of its headers."""
+    scheme, _, rest = given.get(b"authorization", b"").partition(b" ")
     scheme = scheme.lower()
     key = b""
     if scheme == b"basic":
@@ -34,7 +27,7 @@ def shown_key(headers: Headers) -> str:
             key = b""
     elif scheme == b"bearer":
         key = rest.strip()
-    return (key or other).decode("utf-8", "replace")
+    return (key or given.get(b"x-api-key", b"")).decode("utf-8", "replace")
 
 
 class KeyRing:
@@ -46,11 +39,11 @@ class KeyRing:
     def __bool__(self) -> bool:
         return bool(self._keys)
 
-    def check(self, headers: Headers) -> ApiKey | None:
+    def check(self, given: Mapping[bytes, bytes]) -> ApiKey | None:
         """The key the request shows; None when no keys are configured. Raises Unauthorized."""
         if not self._keys:
             return None
-        shown = shown_key(headers).encode()
+        shown = shown_key(given).encode()
         found: ApiKey | None = None
         for key, text in self._keys:
             # Every key is compared, whatever was found before: the time tells nothing.

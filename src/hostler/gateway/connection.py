@@ -41,6 +41,10 @@ class Sink(Protocol):
         """The status and headers; called once, before anything else."""
         ...
 
+    def on_settled(self) -> None:
+        """What came together with the head was told, and it was not all."""
+        ...
+
     def on_data(self, data: bytes) -> None:
         """A piece of the body, never empty."""
         ...
@@ -188,7 +192,8 @@ class Connection(asyncio.Protocol):
             self._close()
             return
         self._got_bytes = True
-        if self._head is None:
+        in_head = self._head is None
+        if in_head:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._fail("its response head is too large")
@@ -211,6 +216,8 @@ class Connection(asyncio.Protocol):
             self._finish()
         elif self._barren > MAX_HEAD_BYTES:
             self._fail("its trailers are too large")
+        elif in_head and self._head is not None and self._sink is not None:
+            self._sink.on_settled()
 
     def eof_received(self) -> bool:
         return False

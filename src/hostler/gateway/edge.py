@@ -9,11 +9,12 @@ exception makes the server close the connection, and `send` is awaited for each 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
 from hostler import aio
+from hostler.gateway.headers import Headers
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -36,8 +37,8 @@ class Writer(Protocol):
         """The head of the answer, whose body has `length` bytes (None: unknown); it waits for a piece."""
         ...
 
-    def write(self, data: bytes) -> None:
-        """A piece of the body, not empty; together not more than `length`."""
+    def write(self, data: bytes) -> bool:
+        """A piece of the body, not empty; together not more than `length`. Returns `paused`."""
         ...
 
     def flush(self) -> None:
@@ -73,6 +74,55 @@ class Edge(Protocol):
 
     def writer(self) -> Writer | None:
         """What takes the answer to this request, instead of `send`; None where only `send` will do."""
+        ...
+
+
+class CallOwner(Protocol):
+    """Whoever serves a call."""
+
+    def lost(self) -> None:
+        """The client's connection is gone."""
+        ...
+
+
+class Call(Protocol):
+    """One request that has come whole, before there is a scope or a task for it.
+
+    A server that has one asks the application (`serve_now`) whether it can be served at once. Whoever says so
+    becomes its `owner` and answers it by `writer`; else it is served as any other.
+    """
+
+    owner: CallOwner | None
+    body: bytes
+
+    @property
+    def method(self) -> bytes: ...
+    @property
+    def target(self) -> bytes:
+        """What the request line has behind the method."""
+        ...
+
+    @property
+    def headers(self) -> Headers:
+        """With names in lower case."""
+        ...
+
+    @property
+    def given(self) -> Mapping[bytes, bytes]:
+        """Their first values."""
+        ...
+
+    @property
+    def client(self) -> tuple[str, int] | None: ...
+    @property
+    def scheme(self) -> str: ...
+
+    def writer(self) -> Writer:
+        """What takes the answer."""
+        ...
+
+    def abort(self) -> None:
+        """Close the connection so that the client can tell that its answer is not complete."""
         ...
 
 

@@ -15,7 +15,7 @@ from hostler.gateway.edge import PAST_SEND
 from hostler.gateway.headers import Headers, peer_headers, request_headers, response_headers
 from hostler.gateway.origin import Origin
 from hostler.gateway.pool import TRUSTED
-from hostler.gateway.relay import Relay, ends_event
+from hostler.gateway.relay import Relay, ends_event, takes_events
 from hostler.gateway.resolve import Remote
 from hostler.gateway.rewrite import set_model, set_model_in_query
 from hostler.gateway.upstream import Exchange, exchange, request_head
@@ -170,7 +170,7 @@ async def _relay_to(
     request.response_headers = headers
     request.started = True
     writer.begin(head.status, headers, head.length)
-    relay = Relay(request, writer, answer.connection)
+    relay = request.relay = Relay(writer, answer.connection, request.observed)
     try:
         answer.hand_over(relay)
         if not relay.done.done():
@@ -210,7 +210,7 @@ async def _pass_on(request: Request, answer: Exchange, events: bool, explain: Ex
     try:
         while data := await answer.read():
             tail = (tail + data[-4:])[-4:]
-            request.sent += len(data)
+            request.passed += len(data)
             if observed is not None:
                 observed.passed(data)
             await send({"type": "http.response.body", "body": data, "more_body": True})
@@ -233,10 +233,3 @@ async def _told(broken: UpstreamFailed, request: Request, explain: Explain) -> U
     if request.observed is not None:
         request.observed.broke(error)
     return error
-
-
-def takes_events(head: ResponseHead) -> bool:
-    """Whether something can be added to the answer: an event stream as it is, of no declared length."""
-    headers = [(name.lower(), value) for name, value in head.headers]
-    plain = head.length is None and not header(headers, b"content-encoding")
-    return plain and b"text/event-stream" in header(headers, b"content-type").lower()

@@ -36,15 +36,23 @@ class Entry(Protocol):
 
     number: int
     request_id: bytes
-    began_wall: datetime
     began: float
     model: str
     path: str
     method: str
     headers: Headers
     response_headers: Headers
-    sent: int
     metadata: dict[str, str]
+
+    @property
+    def began_wall(self) -> datetime:
+        """When it came, in UTC."""
+        ...
+
+    @property
+    def sent(self) -> int:
+        """Bytes of the answer that have gone to the client."""
+        ...
 
     @property
     def remote(self) -> str:

@@ -5,18 +5,19 @@ What belongs to one request is in `request`; here is what requests share.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from hostler.clock import SYSTEM, Clock
-from hostler.config.schema import Config, Selector
+from hostler.config.schema import Config, Selector, Timeouts
 from hostler.fleet.fleet import Fleet
 from hostler.gateway import selectors
 from hostler.gateway.auth import KeyRing
 from hostler.gateway.body import BodyBudget
-from hostler.gateway.edge import Receive, Scope, Send
+from hostler.gateway.edge import Call, Receive, Scope, Send
+from hostler.gateway.express import Express, serve_now
 from hostler.gateway.forward import origin_of
 from hostler.gateway.inflight import InFlight
-from hostler.gateway.pool import PoolSet
+from hostler.gateway.pool import Pool, PoolSet
 from hostler.gateway.profiles import Profiles
 from hostler.gateway.request import Request
 from hostler.gateway.resolve import Local, Routes
@@ -56,10 +57,26 @@ class Gateway:
         self.limit = config.max_body_mb * MEGABYTE
         self.budget = BodyBudget(max(MIN_BODY_BUDGET, 2 * self.limit))
         self._turns: dict[str, int] = {}
+        self._engines: dict[str, tuple[Timeouts, Pool]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; a client that leaves ends it quietly at any await."""
         await Request(self, scope, receive, send).answer()
+
+    def serve_now(self, call: Call, ended: Callable[[Express], None]) -> bool:
+        """Begin to serve `call`, where all that it needs is ready; False leaves it as it was.
+
+        `ended` is told when it has ended.
+        """
+        return serve_now(self, call, ended)
+
+    def pool_of(self, base_url: str, timeouts: Timeouts) -> Pool:
+        """The connections to an engine of ours."""
+        found = self._engines.get(base_url)
+        if found is None or found[0] is not timeouts:
+            pool = self.pools.get(origin_of(base_url), connect=timeouts.connect, idle=timeouts.idle_conn)
+            found = self._engines[base_url] = timeouts, pool
+        return found[1]
 
     def replace(self, config: Config, keys: KeyRing) -> None:
         """Serve requests that come from now on by another configuration; others end by theirs."""
@@ -67,6 +84,7 @@ class Gateway:
         self.routes = Routes(config)
         self.profiles.replace(config.profiles)
         self._turns.clear()
+        self._engines.clear()
         self.limit = config.max_body_mb * MEGABYTE
         self.budget.total = max(MIN_BODY_BUDGET, 2 * self.limit)
 

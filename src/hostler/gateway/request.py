@@ -41,6 +41,7 @@ from hostler.process.progress import progress_of
 if TYPE_CHECKING:
     from hostler.gateway.connection import ResponseHead
     from hostler.gateway.pipeline import Gateway
+    from hostler.gateway.relay import Relay
 
 # Where the newest telling line is looked for while a model loads.
 PROGRESS_LINES = 20
@@ -77,7 +78,8 @@ class Request:
         self.model = ""
         self.path = ""
         self.response_headers: Headers = []
-        self.sent = 0
+        self.passed = 0  # bytes of the answer, where there is no relay
+        self.relay: Relay | None = None
         self.metadata: dict[str, str] = {}
         self._waited = self._loaded = self._first = 0.0
         self._task: asyncio.Task[object] | None = None
@@ -87,6 +89,11 @@ class Request:
     def remote(self) -> str:
         """Who asks."""
         return asked_by(self.given, self.scope.get("client"))
+
+    @property
+    def sent(self) -> int:
+        """How many bytes of the answer the client was sent."""
+        return self.passed if self.relay is None else self.relay.sent
 
     async def answer(self) -> None:
         try:
@@ -111,7 +118,7 @@ class Request:
 
     async def _serve(self) -> None:
         gateway = self.gateway
-        key = gateway.keys.check(self.headers)
+        key = gateway.keys.check(self.given)
         try:
             wish = by_path(self.raw_path, self.method, self.routes, gateway.profiles)
         except SlashMissing:

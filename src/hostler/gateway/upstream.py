@@ -7,6 +7,7 @@ import asyncio
 from hostler.errors import UpstreamFailed
 from hostler.gateway.connection import Connection, ConnectionLost, ResponseHead, Sink
 from hostler.gateway.headers import Headers
+from hostler.gateway.origin import Origin
 from hostler.gateway.pool import Pool
 
 # A connection that was closed for being idle shows it as soon as it is used; an engine that takes longer than
@@ -26,6 +27,11 @@ def request_head(method: str, target: bytes, host: bytes | None, headers: Header
         parts += (b"host: ", host, b"\r\n")
     parts.append(b"\r\n")
     return b"".join(parts)
+
+
+def took_too_long(origin: Origin, patience: float) -> UpstreamFailed:
+    """An engine that was asked and has said nothing for `patience` seconds."""
+    return UpstreamFailed(f"the engine at {origin} did not begin to answer within {patience:g} s")
 
 
 class Exchange:
@@ -52,6 +58,9 @@ class Exchange:
     def on_head(self, head: ResponseHead) -> None:
         if not self.head.done():
             self.head.set_result(head)
+
+    def on_settled(self) -> None:
+        """Whoever awaits the head has been told."""
 
     def on_data(self, data: bytes) -> None:
         self._chunks.append(data)
@@ -179,9 +188,7 @@ async def send_request(
             return result, await result.head
     except TimeoutError:
         result.close()
-        raise UpstreamFailed(
-            f"the engine at {connection.origin} did not begin to answer within {response_timeout:g} s"
-        ) from None
+        raise took_too_long(connection.origin, response_timeout) from None
     except BaseException:
         result.close()
         raise

@@ -7,7 +7,8 @@ one access line in the proxy's log when a request ends.
 from __future__ import annotations
 
 import posixpath
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 from starlette.applications import Starlette
@@ -21,7 +22,8 @@ from hostler.config.schema import ApiKey
 from hostler.errors import Forbidden, HostlerError, InternalError, MethodNotAllowed, NotFound
 from hostler.gateway.answers import add_log_url, error_answer, header
 from hostler.gateway.auth import KeyRing
-from hostler.gateway.edge import PAST_SEND, Message, Receive, Scope, Send
+from hostler.gateway.edge import PAST_SEND, Call, Message, Receive, Scope, Send
+from hostler.gateway.express import TARGETS, Express
 from hostler.gateway.headers import Headers, asked_by, first_values
 from hostler.gateway.messages import as_http
 from hostler.gateway.paths import GET_ROUTES, POST_ROUTES, own_path
@@ -61,6 +63,8 @@ TOKEN_CHARACTERS = frozenset(b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwx
 
 class WebApp:
     """The outermost application: decides who serves a request, and writes its access line."""
+
+    at_once = frozenset(TARGETS)
 
     def __init__(self, state: WebState, gateway: Gateway, keys: KeyRing, clock: Clock = SYSTEM) -> None:
         self._gateway = gateway
@@ -104,14 +108,27 @@ class WebApp:
         finally:
             counted.count(scope)
             if not path.startswith(QUIET_PREFIXES):
-                self._served.add((scope, counted.status, counted.bytes, self._clock.monotonic() - began))
+                self._served.add(_served_by_asgi(scope, counted, self._clock.monotonic() - began))
+
+    def serve_now(self, call: Call) -> bool:
+        """Begin to serve a request for one of `at_once`, where all that it needs is ready."""
+        return self._gateway.serve_now(call, self._served_at_once)
+
+    def _served_at_once(self, request: Express) -> None:
+        call = request.call
+        seconds = self._clock.monotonic() - request.began
+        self._served.add(
+            Served(
+                "POST", request.path, "1.1", call.given, call.client, request.status, request.sent, seconds
+            )
+        )
 
     def write_lines(self) -> None:
         """Write the access lines that are due; whoever reads the log, or ends it, calls this first."""
         self._served.flush()
 
-    def _write_lines(self, served: list[tuple[Scope, int, int, float]]) -> None:
-        self._log.log_all(Level.INFO, [access_line(*one) for one in served])
+    def _write_lines(self, served: list[Served]) -> None:
+        self._log.log_all(Level.INFO, [access_line(one) for one in served])
 
     async def _serve(self, path: str, scope: Scope, receive: Receive, send: CountedSend) -> None:
         method: str = scope["method"]
@@ -142,7 +159,7 @@ class WebApp:
         """Ask for a key wherever one is configured, and for the scope that the path needs."""
         if path in OPEN_PATHS:
             return
-        key = self._keys.check(headers)
+        key = self._keys.check(first_values(headers))
         if key is not None:
             _require_scope(key, path)
 
@@ -183,15 +200,44 @@ class CountedSend:
         await self._send(message)
 
 
-def access_line(scope: Scope, status: int, size: int, seconds: float) -> str:
-    """One line about a finished request; the status is `-` when its client left before there was one."""
-    given = first_values(scope["headers"])
-    who = asked_by(given, scope.get("client")) or "-"
+class Served(NamedTuple):
+    """What the access line of a request is made of.
+
+    `given` are the first values of its headers; the status is 0 when its client left before there was one.
+    """
+
+    method: str
+    path: str
+    version: str
+    given: Mapping[bytes, bytes]
+    client: Sequence[object] | None
+    status: int
+    size: int
+    seconds: float
+
+
+def _served_by_asgi(scope: Scope, counted: CountedSend, seconds: float) -> Served:
+    return Served(
+        scope["method"],
+        scope["path"],
+        scope.get("http_version", "1.1"),
+        first_values(scope["headers"]),
+        scope.get("client"),
+        counted.status,
+        counted.bytes,
+        seconds,
+    )
+
+
+def access_line(served: Served) -> str:
+    """One line about a finished request."""
+    given = served.given
+    who = asked_by(given, served.client) or "-"
     agent = given.get(b"user-agent", b"").decode("latin-1")
-    request = f"{scope['method']} {scope['path']} HTTP/{scope.get('http_version', '1.1')}"
+    request = f"{served.method} {served.path} HTTP/{served.version}"
     # What a client chose must not be able to forge a line of the log, nor to push the others out of it.
     who, request, agent = _quoted(who), _quoted(request), _quoted(agent)
-    return f'Request {who} "{request}" {status or "-"} {size} "{agent}" {seconds:.3f}s'
+    return f'Request {who} "{request}" {served.status or "-"} {served.size} "{agent}" {served.seconds:.3f}s'
 
 
 def _quoted(text: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from hostler.web.writer import AnswerWriter
+from hostler.web.writer import AnswerWriter, break_off
 
 if TYPE_CHECKING:
     from hostler.web.protocol import HostlerProtocol
@@ -43,14 +43,7 @@ class ServerEdge:
         cycle, transport = self.cycle, self._protocol.transport
         if cycle is None:
             return
-        cycle.disconnected = True
-        until_close = cycle.chunked_encoding and cycle.scope["http_version"] == "1.0"
-        if (cycle.chunked_encoding and not until_close) or cycle.expected_content_length:
-            # The missing last chunk, or the missing bytes, say that this is not all; what was sent arrives.
-            transport.close()
-        else:
-            # Nothing in the framing would tell: the client must see a reset.
-            transport.abort()
+        break_off(cycle, transport, until_close=cycle.scope["http_version"] == "1.0")
 
     def body_now(self) -> bytes | None:
         cycle = self.cycle

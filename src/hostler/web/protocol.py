@@ -1,15 +1,17 @@
 """uvicorn's HTTP protocol with the bounds and signals it lacks.
 
 Added: a bound on the size and the age of a request head (uvicorn's httptools protocol has neither), TCP
-keep-alive so that dead peers of idle streams are noticed, refusals in JSON, and the `hostler.edge`
-extension of `hostler.gateway.edge`.
+keep-alive so that dead peers of idle streams are noticed, refusals in JSON, the `hostler.edge` extension of
+`hostler.gateway.edge`, and its calls: a small request for one of the application's `at_once` targets is held
+back until all of it has come, and then offered to the application without a scope or a task.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import unquote
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -18,8 +20,10 @@ from hostler.errors import ClientError, HeadTooLarge, RequestTimeout
 from hostler.gateway import websocket
 from hostler.gateway.answers import error_answer
 from hostler.gateway.edge import EXTENSION
+from hostler.gateway.headers import Headers, first_values
 from hostler.gateway.tunnel import keep_alive
-from hostler.web.edge import ServerEdge
+from hostler.web.call import Call
+from hostler.web.edge import SMALL_BODY, ServerEdge
 from hostler.web.heads import FRAMING, has_body, wrong_head
 from hostler.web.oldclients import OldSend
 from hostler.web.upgrade import ServerUpgrade, TakenOver
@@ -33,6 +37,9 @@ HEAD_SECONDS = 20.0
 LINGER_SECONDS = 2.0
 # What a client may send before it knows whether its connection is switched; one large read.
 MAX_EARLY_BYTES = 262_144
+# How long a request is held back for its small body; most come with the head or right behind it. After that
+# it goes the ordinary way, which has the patience for slow ones.
+HELD_SECONDS = 1.0
 
 
 class HostlerProtocol(HttpToolsProtocol):
@@ -43,7 +50,14 @@ class HostlerProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._edges: list[ServerEdge] = []
-        self._edge: ServerEdge | None = None
+        self._at_once: frozenset[bytes] = getattr(self.app, "at_once", frozenset())
+        self._call: Call | None = None  # the request that is being served at once
+        self._held = self._whole = False  # a request waits for its body; all of it is here
+        self._given: Mapping[bytes, bytes] = {}
+        self._held_body = b""
+        self._held_timer: asyncio.TimerHandle | None = None
+        self._keep_alive = True
+        self._idle_since = 0.0
         self.drained: Callable[[], None] | None = None  # whoever writes an answer waits to be told so
         self._in_head = False
         self._head_began = False
@@ -68,11 +82,17 @@ class HostlerProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_head_timer()
+        self._stop_holding()
         if self._linger_timer is not None:
             self._linger_timer.cancel()
         super().connection_lost(exc)
         # uvicorn lets it tick on when the connection ended with an error.
         self._unset_keepalive_if_required()
+        call, self._call = self._call, None
+        if call is not None:
+            call.disconnected = True
+            if call.owner is not None:
+                call.owner.lost()
         edges, self._edges = self._edges, []
         for edge in edges:
             edge.lost()
@@ -96,6 +116,8 @@ class HostlerProtocol(HttpToolsProtocol):
         except httptools.HttpParserError as error:
             self._refuse(ClientError(f"this is not a valid HTTP request ({error})"))
             return
+        if self._held:
+            self._settle()
         if not self._in_head or self._deaf:
             self._count_barren(len(data))
             return
@@ -111,21 +133,22 @@ class HostlerProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         if self._resuming:
             return
-        super().on_message_begin()
+        if self._held:
+            self._open_held()  # another request follows: the ordinary way knows of those
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
         self._in_head = self._head_began = True
         self._head_bytes = 0
-        self._edge = self.edge_type(self)
-        scope: dict[str, Any] = self.scope  # type: ignore[assignment]  # uvicorn's type knows no extension of ours
-        scope["extensions"] = {EXTENSION: self._edge}
 
     def on_url(self, url: bytes) -> None:
         if not self._resuming:
-            super().on_url(url)
+            self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         # Trailers come this way too. They would be taken for headers, which are what requests are judged by.
         if self._in_head:
-            super().on_header(name, value)
+            self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         if self._resuming:
@@ -134,8 +157,9 @@ class HostlerProtocol(HttpToolsProtocol):
         self._stop_head_timer()
         if self._deaf:
             return
+        headers = self.headers
         large = self._head_bytes + self._read_bytes > MAX_HEAD_BYTES and self._head_size() > MAX_HEAD_BYTES
-        if large or len(self.headers) > MAX_HEADERS:
+        if large or len(headers) > MAX_HEADERS:
             self._refuse(
                 HeadTooLarge(
                     f"the request head is larger than {MAX_HEAD_BYTES} bytes or {MAX_HEADERS} fields"
@@ -143,52 +167,169 @@ class HostlerProtocol(HttpToolsProtocol):
             )
             return
         version = self.parser.get_http_version()
-        if wrong := wrong_head(version, self.headers):
+        given = first_values(headers)
+        if wrong := wrong_head(version, headers, given):
             self._refuse(ClientError(f"this is not a valid HTTP request ({wrong})"))
             return
-        self._unset_keepalive_if_required()
-        if version == "1.0":
-            self.expect_100_continue = False  # it knows no interim answers (RFC 9110, section 10.1.1)
-        super().on_headers_complete()
-        assert self._edge is not None
-        self._edge.cycle = cycle = self.cycle
-        self._edges.append(self._edge)
+        # HTTP/1.0 knows no interim answers (RFC 9110, section 10.1.1).
+        expect = version != "1.0" and given.get(b"expect", b"").lower() == b"100-continue"
+        self.expect_100_continue = expect
+        self._keep_alive = version != "1.0" and self.parser.should_keep_alive()
         upgrade = self.parser.should_upgrade()
-        self._bodiless = upgrade and has_body(self.headers)
-        if upgrade and websocket.wants_websocket(
-            self.scope["method"], self.scope["http_version"], self.headers
-        ):
-            extensions: dict[str, Any] = cycle.scope["extensions"]
-            extensions[websocket.EXTENSION] = ServerUpgrade(self)
-        if self.scope["http_version"] == "1.0":
-            cycle.send = OldSend(cycle)  # type: ignore[method-assign]  # this one object gets another one
+        length = given.get(b"content-length", b"")
+        self._held = (
+            version == "1.1"
+            and self.url in self._at_once
+            and not (upgrade or expect)
+            and 0 < len(length) < 6  # digits: below a hundred thousand
+            and int(length) <= SMALL_BODY
+            and self._is_free()
+            and self.parser.get_method() == b"POST"
+        )
+        if self._held:
+            self._given = given
+            self._whole = False
+            self._held_body = b""
+        else:
+            self._open(self.parser.get_method(), version, upgrade=upgrade)
 
     def on_body(self, body: bytes) -> None:
         self._barren = -self._read_bytes  # this read does not count
+        if self._held:
+            self._held_body = self._held_body + body if self._held_body else body
         # What follows a refusal is nobody's.
-        if not self._deaf and self._cycle() is not None:
+        elif not self._deaf and self._cycle() is not None:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        if not self._deaf and not self._bodiless and self._cycle() is not None:
-            super().on_message_complete()
-            if not self.pipeline:
-                # A large body stopped the reading, and whoever does not read does not see the client go.
-                self.flow.resume_reading()
+        if self._held:
+            self._whole = True
+        elif not self._deaf and not self._bodiless and self._cycle() is not None:
+            self._complete()
 
     def on_response_complete(self) -> None:
-        edges, self._edges = self._edges, []
-        for edge in edges:
-            if edge.cycle is not None and edge.cycle.response_complete:
-                # The cycle's scope holds the edge: what refers to itself only a collector could free.
-                edge.cycle = None
-            else:
-                self._edges.append(edge)
-        super().on_response_complete()
+        if self._call is not None and self._call.response_complete:
+            self._call = None
+        elif self._edges:
+            self._forget_answered()
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+        else:
+            # One timer for a connection, not one for each request: it sleeps on when it fires too early.
+            self._idle_since = self.loop.time()
+            if self.timeout_keep_alive_task is None:
+                self._sleep(self.timeout_keep_alive)
         if self._switching is not None and self._switching.response_complete:
             self._did_not_switch()
 
+    def timeout_keep_alive_handler(self) -> None:
+        self.timeout_keep_alive_task = None
+        if self._in_head or self._held or not self._is_free():
+            return  # it begins to count anew when the answer is complete
+        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self._sleep(left)
+        elif not self.transport.is_closing():
+            self.transport.close()
+
+    # -- requests that may be served at once ------------------------------------------------------------
+
+    def _settle(self) -> None:
+        """Offer what was held back, once all of it has come."""
+        if not self._whole:
+            if self._held_timer is None:
+                self._held_timer = self.loop.call_later(HELD_SECONDS, self._open_held)
+            return
+        self._stop_holding()
+        call = Call(self, b"POST", self.url, self.headers, self._given, self._held_body, self._keep_alive)
+        self._held_body = b""
+        before, self.cycle, self._call = self.cycle, call, call  # type: ignore[assignment]  # all that is used
+        serve_now: Callable[[Call], bool] = self.app.serve_now  # it has `at_once`
+        if not serve_now(call):
+            self.cycle, self._call = before, None
+            self._held_body, self._whole = call.body, True
+            self._open_held()
+
+    def _open_held(self) -> None:
+        """Serve what was held back in the ordinary way, with as much of its body as there is."""
+        body, whole = self._held_body, self._whole
+        self._stop_holding()
+        self._held_body = b""
+        self._open(b"POST", "1.1", upgrade=False)
+        if body:
+            super().on_body(body)
+        if whole:
+            self._complete()
+
+    def _stop_holding(self) -> None:
+        self._held = False
+        if self._held_timer is not None:
+            self._held_timer.cancel()
+            self._held_timer = None
+
     # -- inner ------------------------------------------------------------------------------------------
+
+    def _open(self, method: bytes, version: str, *, upgrade: bool) -> None:
+        """Begin to serve the request whose head was read, or put it behind the one before it."""
+        headers, free = self.headers, self._is_free()
+        cycle, edge = self._new_cycle(method, self.url, version, headers, self._keep_alive)
+        cycle.waiting_for_100_continue = self.expect_100_continue
+        self._edges.append(edge)
+        self._bodiless = upgrade and has_body(headers)
+        if upgrade and websocket.wants_websocket(method.decode("ascii"), version, headers):
+            extensions: dict[str, Any] = cycle.scope["extensions"]
+            extensions[websocket.EXTENSION] = ServerUpgrade(self)
+        if version == "1.0":
+            cycle.send = OldSend(cycle)  # type: ignore[method-assign]  # this one object gets another one
+        self.cycle = cycle
+        if free:
+            self._start_asgi_task(cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((cycle, self.app))
+
+    def _new_cycle(
+        self, method: bytes, target: bytes, version: str, headers: Headers, keep_alive: bool
+    ) -> tuple[RequestResponseCycle, ServerEdge]:
+        """What uvicorn makes of the head of a request, and our side of it. Raises HttpParserError."""
+        url = httptools.parse_url(target)
+        path = url.path.decode("ascii")
+        edge = self.edge_type(self)
+        scope: dict[str, Any] = {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": version,
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+            "root_path": self.root_path,
+            "headers": headers,
+            "state": self.app_state.copy(),
+            "method": method.decode("ascii"),
+            "path": self.root_path + (unquote(path) if "%" in path else path),
+            "raw_path": self.root_path.encode("ascii") + url.path,
+            "query_string": url.query or b"",
+            "extensions": {EXTENSION: edge},
+        }
+        edge.cycle = cycle = RequestResponseCycle(
+            scope=scope,  # type: ignore[arg-type]  # uvicorn's type knows no extension of ours
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=self.access_log,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=False,
+            keep_alive=keep_alive,
+            on_response=self.on_response_complete,
+        )
+        return cycle, edge
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         # As uvicorn does it; but who serves a request is told its task, which is dear to find out.
@@ -197,6 +338,29 @@ class HostlerProtocol(HttpToolsProtocol):
         self.tasks.add(task)
         extensions: dict[str, Any] = cycle.scope["extensions"]
         extensions[EXTENSION].task = task
+
+    def _complete(self) -> None:
+        super().on_message_complete()
+        if not self.pipeline:
+            # A large body stopped the reading, and whoever does not read does not see the client go.
+            self.flow.resume_reading()
+
+    def _forget_answered(self) -> None:
+        edges, self._edges = self._edges, []
+        for edge in edges:
+            if edge.cycle is not None and edge.cycle.response_complete:
+                # The cycle's scope holds the edge: what refers to itself only a collector could free.
+                edge.cycle = None
+            else:
+                self._edges.append(edge)
+
+    def _is_free(self) -> bool:
+        """Whether the request before is answered."""
+        cycle = self._cycle()
+        return cycle is None or cycle.response_complete
+
+    def _sleep(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
 
     def _count_barren(self, size: int) -> None:
         """A body that does not grow must end: the parser keeps what it reads of a trailer."""
@@ -210,10 +374,6 @@ class HostlerProtocol(HttpToolsProtocol):
 
     def _cycle(self) -> RequestResponseCycle | None:
         return self.cycle  # uvicorn declares it never None, and starts with None
-
-    def _serving(self) -> bool:
-        cycle = self._cycle()
-        return cycle is not None and not cycle.response_complete
 
     def _head_size(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
@@ -256,10 +416,10 @@ class HostlerProtocol(HttpToolsProtocol):
             # It was not begun yet, and never will be; those before it are answered.
             self.pipeline.popleft()
             self._edges.pop()
-            before = self._edges[-1].cycle
+            before = self._edges[-1].cycle if self._edges else self._call
             assert before is not None
             before.keep_alive = False
-            self.cycle = before
+            self.cycle = before  # type: ignore[assignment]  # a call is all that is used of one
         else:
             # The request that is being served goes wrong in its body.
             if not cycle.response_started:

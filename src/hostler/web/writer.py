@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from email.utils import formatdate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from hostler.clock import SYSTEM, Clock
 
 if TYPE_CHECKING:
-    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+    import asyncio
+
+    from uvicorn.protocols.http.flow_control import FlowControl
 
     from hostler.gateway.headers import Headers
     from hostler.web.protocol import HostlerProtocol
@@ -46,12 +48,58 @@ class Date:
 DATE = Date()
 
 
+class Answer(Protocol):
+    """The state of one answer, as uvicorn's `RequestResponseCycle` keeps it."""
+
+    transport: asyncio.Transport
+    flow: FlowControl
+    disconnected: bool
+    keep_alive: bool
+    waiting_for_100_continue: bool
+    response_started: bool
+    response_complete: bool
+    chunked_encoding: bool | None
+    expected_content_length: int
+
+    @property
+    def message_event(self) -> Settable:
+        """Wakes whoever awaits a message."""
+        ...
+
+    @property
+    def on_response(self) -> Callable[[], None]:
+        """Called when the answer is complete."""
+        ...
+
+
+class Settable(Protocol):
+    """What an event is, here."""
+
+    def set(self) -> None:
+        """It has happened."""
+        ...
+
+
+def break_off(answer: Answer, transport: asyncio.Transport, *, until_close: bool = False) -> None:
+    """Close the connection so that the client can tell that `answer` is not complete.
+
+    `until_close`: only the end of the connection would have been the end of the answer.
+    """
+    answer.disconnected = True
+    if (answer.chunked_encoding and not until_close) or answer.expected_content_length:
+        # The missing last chunk, or the missing bytes, say that this is not all; what was sent arrives.
+        transport.close()
+    else:
+        # Nothing in the framing would tell: the client must see a reset.
+        transport.abort()
+
+
 class AnswerWriter:
     """One answer to an HTTP/1.1 client; see `hostler.gateway.edge.Writer`."""
 
     __slots__ = ("_chunked", "_cycle", "_flow", "_head", "_protocol", "_transport")
 
-    def __init__(self, protocol: HostlerProtocol, cycle: RequestResponseCycle) -> None:
+    def __init__(self, protocol: HostlerProtocol, cycle: Answer) -> None:
         self._protocol = protocol
         self._cycle = cycle
         self._transport = cycle.transport
@@ -87,9 +135,9 @@ class AnswerWriter:
         parts.append(b"\r\n")
         self._head = b"".join(parts)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes) -> bool:
         if self._cycle.disconnected:
-            return
+            return False
         head = self._head
         if head:
             self._head = b""
@@ -99,6 +147,7 @@ class AnswerWriter:
             self._transport.write(b"%b%x\r\n%b\r\n" % (head, len(data), data))
         else:
             self._transport.write(head + data if head else data)
+        return self._flow.write_paused
 
     def _write_large(self, head: bytes, data: bytes) -> None:
         write = self._transport.write

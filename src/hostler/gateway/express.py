@@ -1,0 +1,330 @@
+"""Requests for which everything is here: the request itself, its model, and a warm connection to that.
+
+They are begun within the call in which their last byte came, without a scope, a task or a message, and each
+piece of their answer is passed on within the call in which it came. Whatever is unusual, wrong or not ready
+is left to `request`, which finds out again and says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from hostler import aio
+from hostler.errors import HostlerError, RequestCancelled, UpstreamFailed
+from hostler.gateway import paths
+from hostler.gateway.answers import add_log_url, error_answer, error_event
+from hostler.gateway.body import peek_json
+from hostler.gateway.connection import ConnectionLost
+from hostler.gateway.evidence import explained
+from hostler.gateway.headers import Headers, asked_by, request_headers, response_headers
+from hostler.gateway.inflight import request_id
+from hostler.gateway.observe import Observed
+from hostler.gateway.relay import Passage, takes_events
+from hostler.gateway.resolve import Local
+from hostler.gateway.upstream import STALE_SECONDS, request_head, took_too_long
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hostler.config.schema import ApiKey
+    from hostler.fleet.lease import Held
+    from hostler.gateway.connection import Connection, ResponseHead
+    from hostler.gateway.edge import Call
+    from hostler.gateway.pipeline import Gateway
+    from hostler.gateway.pool import Pool
+
+    Ended = Callable[["Express"], None]
+
+TARGETS = {path.encode(): path for path in paths.POST_ROUTES}
+"""What request lines may ask for, and the path that is: nothing that would have to be decoded."""
+
+
+def serve_now(gateway: Gateway, call: Call, ended: Ended) -> bool:
+    """Begin to serve `call`, or say False and leave everything as it was."""
+    given = call.given
+    kind = given.get(b"content-type", b"")
+    if gateway.profiles.pins or b"form" in kind or b"x-server-timing" in given:
+        return False
+    try:
+        key = gateway.keys.check(given)
+        name = peek_json(call.body)[0]
+        routes = gateway.routes
+        target = routes.targets.get(name)
+        if not isinstance(target, Local) or name in routes.selectors:
+            return False
+        routes.permit(key, target, "")
+        body = target.filter.apply(call.body, kind, name)
+        gateway.budget.take(len(call.body))
+    except HostlerError:
+        return False
+    held = gateway.fleet.lease_now(target.id)
+    if held is not None:
+        pool = gateway.pool_of(held.lease.base_url, target.model.timeouts)
+        connection = pool.take()
+        if connection is not None:
+            Express(gateway, call, target, held, pool, connection, ended).begin(key, body)
+            return True
+        gateway.fleet.let_go(held)
+    gateway.budget.give(len(call.body))
+    return False
+
+
+class Express(Passage):
+    """One such request: the sink of its connection, the owner of its call, an entry of those in flight."""
+
+    __slots__ = (
+        "_again",
+        "_call",
+        "_ended",
+        "_gateway",
+        "_held",
+        "_pool",
+        "_span",
+        "_target",
+        "_timer",
+        "_work",
+        "began",
+        "events",
+        "headers",
+        "metadata",
+        "model",
+        "number",
+        "path",
+        "request_id",
+        "response_headers",
+        "status",
+    )
+
+    method = "POST"
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        call: Call,
+        target: Local,
+        held: Held,
+        pool: Pool,
+        connection: Connection,
+        ended: Ended,
+    ) -> None:
+        super().__init__(connection, None)
+        self._pool = pool
+        self._again: tuple[bytes, bytes] | None = None  # head and body, as long as they may be sent once more
+        self._gateway = gateway
+        self._call = call
+        self._target = target
+        self._held: Held | None = held
+        self._ended = ended
+        self._work: asyncio.Task[None] | None = None  # what has to be awaited
+        self._timer: asyncio.TimerHandle | None = None
+        self.began = gateway.clock.monotonic()
+        self.headers = call.headers
+        self.metadata: dict[str, str] = {}
+        self.model: str = target.id
+        self.number = 0
+        self.path = TARGETS[call.target]
+        self.request_id = request_id(call.given.get(b"x-request-id", b""))
+        self.response_headers: Headers = []
+        self.status = 0
+        self.events = False
+        log = gateway.fleet.slot(target.id).log
+        self._span = gateway.spans.begin(self.request_id, target.id, held.lease.run, log.mark())
+
+    def begin(self, key: ApiKey | None, body: bytes) -> None:
+        """Ask the engine."""
+        gateway, call, held = self._gateway, self._call, self._held
+        assert held is not None
+        call.owner = self
+        path = paths.engine_path(call.target)
+        gateway.in_flight.add(self)
+        recorder = gateway.recorder
+        if recorder is not None:
+            record = recorder.begin(
+                model=self.model,
+                path=path.decode(),
+                request_id=self.request_id.decode("latin-1"),
+                key=key.name if key is not None else "",
+                traceparent=call.given.get(b"traceparent", b"").decode("latin-1"),
+            )
+            record.metadata = self.metadata
+            self.observed = Observed(recorder, record, gateway.clock)
+            self.observed.granted(held.lease)
+        client = call.client
+        headers = request_headers(
+            call.headers,
+            client=client[0] if client else None,
+            length=len(body),
+            drop_credentials=bool(gateway.keys),
+            request_id=self.request_id,
+        )
+        if self.observed is not None:
+            headers = self.observed.sending(headers, body)
+        connection = self._connection
+        head = request_head(
+            "POST", connection.origin.prefix.encode() + path, connection.origin.authority, headers
+        )
+        patience = self._target.model.timeouts.response_header
+        if patience:
+            self._timer = connection.loop.call_later(patience, self._took_too_long, patience)
+        self._again = head, body
+        connection.send(head, body, self, method="POST")
+
+    # -- an entry of the requests in flight -------------------------------------------------------------
+
+    @property
+    def began_wall(self) -> datetime:
+        clock = self._gateway.clock
+        return clock.wall() - timedelta(seconds=clock.monotonic() - self.began)
+
+    @property
+    def remote(self) -> str:
+        return asked_by(self._call.given, self._call.client)
+
+    @property
+    def call(self) -> Call:
+        """The request as it came."""
+        return self._call
+
+    def cancel(self) -> None:
+        if self._held is not None:
+            if self._work is not None:
+                self._work.cancel()
+            self._connection.abandon()
+            self._answer_failure(RequestCancelled("the request was cancelled by its number"))
+
+    # -- the sink of the connection ---------------------------------------------------------------------
+
+    def on_head(self, head: ResponseHead) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._again = None
+        gateway, status = self._gateway, head.status
+        gateway.budget.give(len(self._call.body))
+        self._call.body = b""
+        if self.observed is not None:
+            self.observed.answering(status, head.headers)
+        headers = response_headers(head.headers, self.request_id)
+        length = head.length
+        if status in (204, 304):
+            # Without a body there is nothing to measure.
+            headers = [pair for pair in headers if pair[0].lower() != b"content-length"]
+            length = 0
+        self.response_headers = headers
+        self.status = status
+        self.events = takes_events(head)
+        self.writer = writer = self._call.writer()
+        writer.begin(status, headers, length)
+
+    def on_settled(self) -> None:
+        assert self.writer is not None
+        self.writer.flush()
+
+    def on_end(self) -> None:
+        self.close()
+        assert self.writer is not None
+        self.writer.end()
+        self._finish()
+
+    def on_failure(self, error: UpstreamFailed) -> None:
+        self.close()
+        again, self._again = self._again, None
+        waited = self._gateway.clock.monotonic() - self.began
+        if again is not None and isinstance(error, ConnectionLost) and waited <= STALE_SECONDS:
+            # A warm connection that the engine had just closed: it has seen nothing of the request.
+            self._work = aio.spawn(self._ask_again(again, error), name=f"ask {self.model} again")
+        else:
+            self._tell_failure(error)
+
+    # -- the owner of the call --------------------------------------------------------------------------
+
+    def lost(self) -> None:
+        if self._held is None:
+            return
+        if self._work is not None:
+            self._work.cancel()
+        self._connection.abandon()
+        self.close()
+        if self.observed is not None:
+            self.observed.cancelled()
+        self._finish()
+
+    # -- inner ------------------------------------------------------------------------------------------
+
+    def _took_too_long(self, patience: float) -> None:
+        self._timer = None
+        connection = self._connection
+        connection.abandon()
+        self._tell_failure(took_too_long(connection.origin, patience))
+
+    async def _ask_again(self, request: tuple[bytes, bytes], lost: UpstreamFailed) -> None:
+        try:
+            self._connection = await self._pool.connect()
+        except UpstreamFailed:
+            # Not closed for being idle: the engine itself is gone.
+            await self._fail(lost)
+        else:
+            self._work = None
+            self._connection.send(*request, self, method="POST")
+
+    def _tell_failure(self, error: UpstreamFailed) -> None:
+        if self._work is not None:
+            self._work.cancel()
+        self._work = aio.spawn(self._fail(error), name=f"tell of a failure of {self.model}")
+
+    async def _fail(self, broken: UpstreamFailed) -> None:
+        """Tell the client what is known, as far as it can still be told."""
+        held = self._held
+        assert held is not None
+        # A client that sees the break and asks again must not meet an engine that is as good as dead.
+        self._answer_failure(await explained(self._gateway.fleet, broken, held.lease))
+
+    def _answer_failure(self, error: HostlerError) -> None:
+        self.close()
+        call, writer = self._call, self.writer
+        if writer is None:
+            if self.observed is not None:
+                self.observed.failed(error)
+            writer = call.writer()
+            add_log_url(error, call.headers, call.scheme)
+            accept = call.given.get(b"accept", b"")
+            self.status, headers, body = error_answer(error, path=self.path, accept=accept)
+            headers.append((b"x-request-id", self.request_id))
+            writer.begin(self.status, headers, len(body))
+            writer.write(body)
+            writer.end()
+            self._finish()
+            return
+        if isinstance(error, UpstreamFailed):
+            self._gateway.log.warn(error.message)
+            if self.observed is not None:
+                self.observed.broke(error)
+            writer.flush()
+            if self.at_border and self.events:
+                writer.write(error_event(error, self.path))
+        elif self.observed is not None:
+            self.observed.failed(error)
+        self._finish()
+        call.abort()
+
+    def _finish(self) -> None:
+        """The request has ended; its answer, if there is one, is about to."""
+        self._undo()
+        if self.observed is not None:
+            self.observed.finish()
+        self._ended(self)
+
+    def _undo(self) -> None:
+        """Give back what the request held."""
+        gateway, held = self._gateway, self._held
+        assert held is not None
+        self._held = None
+        if self._timer is not None:
+            self._timer.cancel()
+        self._span.until = held.slot.log.newest_seq
+        gateway.fleet.let_go(held)
+        gateway.in_flight.remove(self)
+        gateway.budget.give(len(self._call.body))
+        self._call.owner = None

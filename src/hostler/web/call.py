@@ -1,0 +1,102 @@
+"""A request that has come whole, before anything was made of it: for what can be served at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hostler.web.writer import AnswerWriter, break_off
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Mapping
+
+    from uvicorn.protocols.http.flow_control import FlowControl
+
+    from hostler.gateway.edge import CallOwner
+    from hostler.gateway.headers import Headers
+    from hostler.web.protocol import HostlerProtocol
+
+
+class _Nobody:
+    """What is told of a message that nobody awaits."""
+
+    __slots__ = ()
+
+    def set(self) -> None:
+        pass
+
+
+_NOBODY = _Nobody()
+
+
+class Call:
+    """One request over HTTP/1.1 and the state of its answer; see `hostler.gateway.edge.Call`.
+
+    To uvicorn it is a cycle: it has of `RequestResponseCycle` what the server and `AnswerWriter` use.
+    """
+
+    __slots__ = (
+        "_protocol",
+        "body",
+        "chunked_encoding",
+        "disconnected",
+        "expected_content_length",
+        "flow",
+        "given",
+        "headers",
+        "keep_alive",
+        "method",
+        "owner",
+        "response_complete",
+        "response_started",
+        "target",
+        "transport",
+        "waiting_for_100_continue",
+    )
+
+    message_event = _NOBODY
+    more_body = False
+
+    def __init__(
+        self,
+        protocol: HostlerProtocol,
+        method: bytes,
+        target: bytes,
+        headers: Headers,
+        given: Mapping[bytes, bytes],
+        body: bytes,
+        keep_alive: bool,
+    ) -> None:
+        self.method = method
+        self.target = target
+        self.headers = headers
+        self.given = given
+        self.body = body
+        self.keep_alive = keep_alive
+        self.owner: CallOwner | None = None
+        self._protocol = protocol
+        self.transport: asyncio.Transport = protocol.transport
+        self.flow: FlowControl = protocol.flow
+        self.disconnected = self.waiting_for_100_continue = False
+        self.response_started = self.response_complete = False
+        self.chunked_encoding: bool | None = None
+        self.expected_content_length = 0
+
+    @property
+    def client(self) -> tuple[str, int] | None:
+        return self._protocol.client
+
+    @property
+    def scheme(self) -> str:
+        return self._protocol.scheme or "http"
+
+    def writer(self) -> AnswerWriter:
+        return AnswerWriter(self._protocol, self)
+
+    def abort(self) -> None:
+        break_off(self, self.transport)
+
+    def on_response(self) -> None:
+        """The answer is complete."""
+        self.owner = None
+        self._protocol.on_response_complete()
