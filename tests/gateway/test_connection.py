@@ -196,7 +196,7 @@ def test_a_switched_connection_is_given_away(split: int) -> None:
 
     assert sink.head is not None
     assert sink.head.status == 101
-    assert (b"X-A", b"1") in sink.head.headers
+    assert (b"x-a", b"1") in sink.head.headers
     assert not transport.reading
     heir = asyncio.Protocol()
     given, early = connection.detach(heir)

@@ -1,6 +1,17 @@
 """What must hold: hop-by-hop headers end here, everything else travels unchanged."""
 
-from hostler.gateway.headers import request_headers, response_headers
+from typing import Any
+
+from hostler.gateway import headers as module
+from hostler.gateway.headers import Headers, first_values
+
+
+def request_headers(headers: Headers, **options: Any) -> Headers:
+    return module.request_headers(headers, first_values(headers), **options)
+
+
+def response_headers(headers: Headers, request_id: bytes = b"") -> Headers:
+    return module.response_headers(headers, first_values(headers), request_id)
 
 
 def test_ordinary_request_headers_travel_in_order_and_framing_is_ours() -> None:
@@ -36,7 +47,11 @@ def test_what_connection_names_is_hop_by_hop_too() -> None:
     ]
 
     assert request_headers(headers, client=None, length=None) == [(b"x", b"y")]
-    assert response_headers([(k.title(), v) for k, v in headers]) == [(b"X", b"y")]
+    assert response_headers(headers) == [(b"x", b"y")]
+    twice = [*headers, (b"connection", b"x"), (b"connection", b"close")]
+    assert response_headers(twice) == []
+    usual = [(b"connection", b"close"), (b"close", b"1"), (b"connection", b"x"), (b"x", b"y")]
+    assert request_headers(usual, client=None, length=None) == []
 
 
 def test_the_client_is_appended_to_x_forwarded_for() -> None:
@@ -53,8 +68,8 @@ def test_credentials_for_us_are_not_passed_on() -> None:
 
 
 def test_event_streams_ask_not_to_be_buffered_once() -> None:
-    plain = [(b"Content-Type", b"text/event-stream; charset=utf-8")]
-    told = [*plain, (b"X-Accel-Buffering", b"yes")]
+    plain = [(b"content-type", b"text/event-stream; charset=utf-8")]
+    told = [*plain, (b"x-accel-buffering", b"yes")]
 
     assert response_headers(plain) == [*plain, (b"x-accel-buffering", b"no")]
     assert response_headers(told) == told

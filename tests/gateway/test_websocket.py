@@ -50,17 +50,15 @@ def test_a_route_is_one_only_for_a_connection_that_can_switch() -> None:
 
 
 def test_the_101_is_the_engines_but_for_its_hop() -> None:
-    head = ResponseHead(
-        101,
-        [
-            (b"Upgrade", b"websocket"),
-            (b"Connection", b"Upgrade, X-Hop"),
-            (b"X-Hop", b"1"),
-            (b"Content-Length", b"0"),
-            (b"Sec-WebSocket-Accept", b"abc"),
-        ],
-    )
+    headers = [
+        (b"upgrade", b"websocket"),
+        (b"connection", b"Upgrade, X-Hop"),
+        (b"x-hop", b"1"),
+        (b"content-length", b"0"),
+        (b"sec-websocket-accept", b"abc"),
+    ]
+    head = ResponseHead(101, headers, dict(headers))
     assert switching_head(head) == (
         b"HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n"
-        b"Sec-WebSocket-Accept: abc\r\n\r\n"
+        b"sec-websocket-accept: abc\r\n\r\n"
     )

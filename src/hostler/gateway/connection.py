@@ -12,13 +12,14 @@ never used again. Trailers are dropped knowingly (nothing we serve reads them); 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, cast
 
 import httptools
 
 from hostler.errors import UpstreamFailed
-from hostler.gateway.headers import Headers
+from hostler.gateway.headers import Headers, first_values
 from hostler.gateway.origin import Origin
 
 # Go's net/http allows an engine 10 MiB of response head, nginx 4 to 8 KiB; engines send well under 2 KiB.
@@ -27,10 +28,14 @@ MAX_HEAD_BYTES = 262_144
 
 @dataclass(slots=True)
 class ResponseHead:
-    """Status and headers of an answer; `length` is None for chunked or close-delimited bodies."""
+    """Status and headers of an answer; `length` is None for chunked or close-delimited bodies.
+
+    `given` are the first values of the headers, whose names are lower case.
+    """
 
     status: int
     headers: Headers = field(default_factory=list)
+    given: Mapping[bytes, bytes] = field(default_factory=dict)
     length: int | None = None
 
 
@@ -248,7 +253,7 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._head is None:
-            self._pending_headers.append((name, value or b""))
+            self._pending_headers.append((name.lower(), value or b""))
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
@@ -256,18 +261,19 @@ class Connection(asyncio.Protocol):
             raise ValueError(f"no such status: {status}")
         if status < 200:
             if status == 101 and self._may_switch:
-                self._switched = ResponseHead(status, self._pending_headers)
+                headers = self._pending_headers
+                self._switched = ResponseHead(status, headers, first_values(headers))
             return  # the parser stops by itself after a 101
-        head = ResponseHead(status, self._pending_headers)
-        chunked = False
-        for name, value in head.headers:
-            lower = name.lower()
-            if lower == b"content-length":
-                head.length = int(value)
-            elif lower == b"transfer-encoding":
-                if chunked or value.strip().lower() != b"chunked":
-                    raise ValueError(f"unknown transfer encoding {value!r}")
-                chunked = True
+        headers = self._pending_headers
+        given = first_values(headers)
+        length, coding = given.get(b"content-length"), given.get(b"transfer-encoding")
+        chunked = coding is not None
+        if coding is not None and (
+            coding.strip().lower() != b"chunked"
+            or sum(name == b"transfer-encoding" for name, _ in headers) > 1
+        ):
+            raise ValueError(f"unknown transfer encoding {coding!r}")
+        head = ResponseHead(status, headers, given, int(length) if length is not None else None)
         no_body = self._is_head_request or status in (204, 304)
         self._until_close = not no_body and not chunked and head.length is None
         if self._until_close or not self._parser.should_keep_alive():

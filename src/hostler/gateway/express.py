@@ -154,6 +154,7 @@ class Express(Passage):
         client = call.client
         headers = request_headers(
             call.headers,
+            call.given,
             client=client[0] if client else None,
             length=len(body),
             drop_credentials=bool(gateway.keys),
@@ -162,9 +163,8 @@ class Express(Passage):
         if self.observed is not None:
             headers = self.observed.sending(headers, body)
         connection = self._connection
-        head = request_head(
-            "POST", connection.origin.prefix.encode() + path, connection.origin.authority, headers
-        )
+        origin = connection.origin
+        head = request_head("POST", origin.root + path, origin.authority, headers)
         patience = self._target.model.timeouts.response_header
         if patience:
             self._timer = connection.loop.call_later(patience, self._took_too_long, patience)
@@ -205,12 +205,12 @@ class Express(Passage):
         gateway.budget.give(len(self._call.body))
         self._call.body = b""
         if self.observed is not None:
-            self.observed.answering(status, head.headers)
-        headers = response_headers(head.headers, self.request_id)
+            self.observed.answering(status, head.headers, head.given)
+        headers = response_headers(head.headers, head.given, self.request_id)
         length = head.length
         if status in (204, 304):
             # Without a body there is nothing to measure.
-            headers = [pair for pair in headers if pair[0].lower() != b"content-length"]
+            headers = [pair for pair in headers if pair[0] != b"content-length"]
             length = 0
         self.response_headers = headers
         self.status = status

@@ -54,6 +54,7 @@ def to_engine(request: Request, name: str, target: Local, wish: Wish, base_url: 
     client = request.scope.get("client")
     headers = request_headers(
         request.headers,
+        request.given,
         client=client[0] if client else None,
         length=_length(request, body),
         drop_credentials=request.has_keys,
@@ -68,6 +69,7 @@ def to_peer(request: Request, name: str, target: Remote, wish: Wish) -> Outgoing
     body, query = contents(request, name, target, wish)
     headers = peer_headers(
         request.headers,
+        request.given,
         length=_length(request, body),
         key=target.peer.api_key,
         drop_credentials=request.has_keys,
@@ -115,7 +117,7 @@ def _outgoing(
         headers += websocket.REQUEST
     if request.observed is not None:
         headers = request.observed.sending(headers, body)
-    target = origin.prefix.encode() + path + (b"?" + query if query else b"")
+    target = origin.root + path + (b"?" + query if query else b"")
     pool = request.gateway.pools.get(origin, connect=timeouts.connect, idle=timeouts.idle_conn, tls=tls)
     return Outgoing(pool, request_head(request.method, target, origin.authority, headers), body, timeouts)
 
@@ -147,11 +149,11 @@ async def forward(request: Request, outgoing: Outgoing, explain: Explain) -> Non
 
 
 async def _relay(request: Request, answer: Exchange, head: ResponseHead, explain: Explain) -> None:
-    headers = response_headers(head.headers, request.request_id)
+    headers = response_headers(head.headers, head.given, request.request_id)
     bodiless = head.status in (204, 304)
     if bodiless:
         # Without a body there is nothing to measure, and servers take a length for a promise.
-        headers = [pair for pair in headers if pair[0].lower() != b"content-length"]
+        headers = [pair for pair in headers if pair[0] != b"content-length"]
     if request.wants_timing:
         headers.append((b"server-timing", request.timing()))
     writer = None if bodiless or request.method == "HEAD" else request.edge.writer()

@@ -1,11 +1,12 @@
 """Which headers travel, by RFC 9110 section 7.6.1: hop-by-hop ones end here, the others go on unchanged.
 
-Headers are lists of `(name, value)` byte pairs; names of requests are lower case, as the edge delivers them.
+Headers are lists of `(name, value)` byte pairs; names are lower case, as both edges deliver them. `given` are
+the first values of the same headers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -26,6 +27,10 @@ HOP_BY_HOP = frozenset(
 REQUEST_DROPPED = HOP_BY_HOP | {b"content-length", b"expect", b"x-forwarded-for", b"x-request-id"}
 NONE_NAMED: frozenset[bytes] = frozenset()
 CREDENTIALS = frozenset((b"authorization", b"x-api-key"))
+REQUEST_AND_KEY_DROPPED = REQUEST_DROPPED | CREDENTIALS
+RESPONSE_AND_ID_DROPPED = HOP_BY_HOP | {b"x-request-id"}
+# What `Connection` says nearly always; neither is the name of a header.
+USUAL_CONNECTIONS = frozenset((b"keep-alive", b"close", b"Keep-Alive"))
 # What tells a peer where a request came from is none of its business.
 PEER_DROPPED = (
     HOP_BY_HOP
@@ -48,19 +53,18 @@ def asked_by(given: Mapping[bytes, bytes], client: Sequence[object] | None) -> s
     return address.decode("latin-1") or (str(client[0]) if client else "")
 
 
-def connection_tokens(headers: Iterable[tuple[bytes, bytes]]) -> frozenset[bytes]:
+def connection_tokens(headers: Headers, given: Mapping[bytes, bytes]) -> frozenset[bytes]:
     """The lower-case names that `Connection` declares to be hop-by-hop as well."""
-    tokens: set[bytes] | None = None
-    for name, value in headers:
-        if len(name) == 10 and name.lower() == b"connection":
-            if tokens is None:
-                tokens = set()
-            tokens.update([token.strip().lower() for token in value.split(b",")])
-    return frozenset(tokens) if tokens else NONE_NAMED
+    first = given.get(b"connection")
+    if first is None or (first in USUAL_CONNECTIONS and len(given) == len(headers)):
+        return NONE_NAMED
+    values = [value for name, value in headers if name == b"connection"]
+    return frozenset(token.strip().lower() for value in values for token in value.split(b","))
 
 
 def request_headers(
     headers: Headers,
+    given: Mapping[bytes, bytes],
     *,
     client: str | None,
     length: int | None,
@@ -69,21 +73,18 @@ def request_headers(
 ) -> Headers:
     """The headers an engine gets.
 
-    `length` is the size of the body in bytes, None for a request without one. `client` is the peer address
+    `length` is the size of the body to announce, None for no body at all. `client` is the peer address
     that is added to `X-Forwarded-For`. `drop_credentials` removes the key the client showed to *us*.
     `request_id` is what the request is called in the log.
     """
-    named = connection_tokens(headers)
+    dropped = REQUEST_AND_KEY_DROPPED if drop_credentials else REQUEST_DROPPED
+    named = connection_tokens(headers, given)
+    if named:
+        dropped = dropped | named
+    result = [pair for pair in headers if pair[0] not in dropped]
     forwarded: list[bytes] = []
-    result: Headers = []
-    for name, value in headers:
-        if name in REQUEST_DROPPED or name in named:
-            if name == b"x-forwarded-for":
-                forwarded.append(value)
-            continue
-        if drop_credentials and name in CREDENTIALS:
-            continue
-        result.append((name, value))
+    if b"x-forwarded-for" in given:
+        forwarded = [value for name, value in headers if name == b"x-forwarded-for"]
     if client is not None:
         forwarded.append(client.encode("ascii", "replace"))
     if forwarded:
@@ -93,10 +94,16 @@ def request_headers(
 
 
 def peer_headers(
-    headers: Headers, *, length: int | None, key: str, drop_credentials: bool, request_id: bytes = b""
+    headers: Headers,
+    given: Mapping[bytes, bytes],
+    *,
+    length: int | None,
+    key: str,
+    drop_credentials: bool,
+    request_id: bytes = b"",
 ) -> Headers:
     """The headers a peer gets; `key` is ours to show there, "" for none. `Host` is left to the caller."""
-    named = connection_tokens(headers)
+    named = connection_tokens(headers, given)
     drop_credentials = drop_credentials or bool(key)
     result = [
         (name, value)
@@ -117,25 +124,23 @@ def _finish(result: Headers, length: int | None, request_id: bytes) -> None:
         result.append((b"content-length", str(length).encode()))
 
 
-def response_headers(headers: Headers, request_id: bytes = b"") -> Headers:
+def response_headers(headers: Headers, given: Mapping[bytes, bytes], request_id: bytes = b"") -> Headers:
     """The headers a client gets: all but the hop-by-hop ones; event streams ask proxies not to buffer.
 
     With a `request_id` the engine's own is replaced by it.
     """
-    named = connection_tokens(headers)
-    result: Headers = []
-    is_event_stream = has_hint = False
-    for name, value in headers:
-        lower = name.lower()
-        if lower in HOP_BY_HOP or lower in named or (request_id and lower == b"x-request-id"):
-            continue
-        if lower == b"content-type" and b"text/event-stream" in value.lower():
-            is_event_stream = True
-        elif lower == b"x-accel-buffering":
-            has_hint = True
-        result.append((name, value))
-    if is_event_stream and not has_hint:
+    dropped = RESPONSE_AND_ID_DROPPED if request_id else HOP_BY_HOP
+    named = connection_tokens(headers, given)
+    if named:
+        dropped = dropped | named
+    result = [pair for pair in headers if pair[0] not in dropped]
+    if b"x-accel-buffering" not in given and is_event_stream(given):
         result.append((b"x-accel-buffering", b"no"))
     if request_id:
         result.append((b"x-request-id", request_id))
     return result
+
+
+def is_event_stream(given: Mapping[bytes, bytes]) -> bool:
+    """Whether the headers of an answer announce server-sent events."""
+    return b"text/event-stream" in given.get(b"content-type", b"").lower()

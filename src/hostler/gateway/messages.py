@@ -245,7 +245,7 @@ def _library() -> ModuleType:
 def _accepted(head: ResponseHead) -> Message:
     """The engine's 101 as far as it is about us: the subprotocol, and headers of its own."""
     accept: Message = {"headers": [], "subprotocol": None}
-    for name, value in response_headers(head.headers):
+    for name, value in response_headers(head.headers, head.given):
         lower = name.lower()
         if lower == b"sec-websocket-protocol":
             accept["subprotocol"] = value.decode("latin-1")

@@ -12,6 +12,8 @@ from hostler.metrics.record import ErrorKind, kind_of
 from hostler.metrics.usage import UsageTap, own_speed
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from hostler.clock import Clock
     from hostler.errors import HostlerError
     from hostler.fleet.lease import Lease
@@ -51,18 +53,13 @@ class Observed:
         self._recorder.capture_request(record, headers, body)
         return headers
 
-    def answering(self, status: int, headers: Headers) -> None:
-        """The engine has begun to answer."""
+    def answering(self, status: int, headers: Headers, given: Mapping[bytes, bytes]) -> None:
+        """The engine has begun to answer; `given` are the first values of the headers."""
         record = self.record
         record.first_byte = self._clock.monotonic()
         record.status = status
-        kind = encoding = ""
-        for name, value in headers:
-            lower = name.lower()
-            if lower == b"content-type":
-                kind = value.decode("latin-1")
-            elif lower == b"content-encoding":
-                encoding = value.decode("latin-1")
+        kind = given.get(b"content-type", b"").decode("latin-1")
+        encoding = given.get(b"content-encoding", b"").decode("latin-1")
         record.content_type = kind
         self._tap = UsageTap(record.path, kind, encoding, status)
         self._capture = self._recorder.capture_response(record, headers)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from hostler.errors import ConfigError
@@ -15,12 +15,21 @@ class Origin:
     """A server and the path prefix under which its API lives.
 
     `prefix` has no trailing slash and is empty for the root. `host` has no brackets around an IPv6 address.
+    `authority` is what goes into a `Host` header, `root` the prefix as it goes into a request line.
     """
 
     scheme: str
     host: str
     port: int
     prefix: str = ""
+    authority: bytes = field(init=False, repr=False, compare=False)
+    root: bytes = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        text = host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+        object.__setattr__(self, "authority", text.encode("ascii", "replace"))
+        object.__setattr__(self, "root", self.prefix.encode())
 
     @classmethod
     def parse(cls, url: str) -> Origin:
@@ -33,13 +42,6 @@ class Origin:
         if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
             raise ConfigError(f"invalid proxy URL {url!r}: expected http://HOST:PORT or https://HOST:PORT")
         return cls(parts.scheme, parts.hostname, port or DEFAULT_PORTS[parts.scheme], parts.path.rstrip("/"))
-
-    @property
-    def authority(self) -> bytes:
-        """What goes into a `Host` header."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        text = host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
-        return text.encode("ascii", "replace")
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host

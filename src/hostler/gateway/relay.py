@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from hostler.gateway.answers import header
+from hostler.gateway.headers import is_event_stream
 
 if TYPE_CHECKING:
     from hostler.errors import UpstreamFailed
@@ -28,9 +28,7 @@ def ends_event(last: bytes) -> bool:
 
 def takes_events(head: ResponseHead) -> bool:
     """Whether something can be added to the answer: an event stream as it is, of no declared length."""
-    headers = [(name.lower(), value) for name, value in head.headers]
-    plain = head.length is None and not header(headers, b"content-encoding")
-    return plain and b"text/event-stream" in header(headers, b"content-type").lower()
+    return head.length is None and not head.given.get(b"content-encoding") and is_event_stream(head.given)
 
 
 class Passage:

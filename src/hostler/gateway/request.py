@@ -343,7 +343,7 @@ class Request:
         """The engine has begun to answer."""
         self._first = self.gateway.clock.monotonic() - self.began
         if self.observed is not None:
-            self.observed.answering(head.status, head.headers)
+            self.observed.answering(head.status, head.headers, head.given)
 
     def timing(self) -> bytes:
         """Where the time went, in milliseconds, for a `Server-Timing` header."""

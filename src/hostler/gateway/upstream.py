@@ -17,16 +17,10 @@ STALE_SECONDS = 1.0
 
 def request_head(method: str, target: bytes, host: bytes | None, headers: Headers) -> bytes:
     """The request line and headers as bytes; `host` is added when `headers` has none."""
-    parts = [method.encode("ascii"), b" ", target, b" HTTP/1.1\r\n"]
-    has_host = False
-    for name, value in headers:
-        if name == b"host":
-            has_host = True
-        parts += (name, b": ", value, b"\r\n")
-    if not has_host and host is not None:
-        parts += (b"host: ", host, b"\r\n")
-    parts.append(b"\r\n")
-    return b"".join(parts)
+    fields = b"".join([b"%b: %b\r\n" % pair for pair in headers])
+    if host is not None and not any(pair[0] == b"host" for pair in headers):
+        fields += b"host: %b\r\n" % host
+    return b"%b %b HTTP/1.1\r\n%b\r\n" % (method.encode("ascii"), target, fields)
 
 
 def took_too_long(origin: Origin, patience: float) -> UpstreamFailed:

@@ -88,9 +88,9 @@ async def ask(pool: Pool, head: bytes, *, response_timeout: float = 0.0) -> tupl
 def switching_head(head: ResponseHead) -> bytes:
     """The bytes of a 101 for the client: the engine's headers, but for those of the other hop."""
     parts = [b"HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n"]
-    for name, value in response_headers(head.headers):
+    for name, value in response_headers(head.headers, head.given):
         # A 101 has no body to measure (RFC 9110, section 8.6).
-        if name.lower() != b"content-length":
+        if name != b"content-length":
             parts += (name, b": ", value, b"\r\n")
     parts.append(b"\r\n")
     return b"".join(parts)

@@ -115,16 +115,7 @@ class AnswerWriter:
         cycle = self._cycle
         cycle.response_started = True
         cycle.waiting_for_100_continue = False
-        parts = [STATUS_LINE[status]]
-        dated = False
-        for name, value in headers:
-            lower = name.lower()
-            if lower == b"date":
-                dated = True
-            parts += (lower, b": ", value, b"\r\n")
-        if not dated:
-            # An engine's date is passed on; what is ours gets one here.
-            parts += (b"date: ", DATE.now(), b"\r\n")
+        parts = [STATUS_LINE[status], *[b"%b: %b\r\n" % pair for pair in headers]]
         if not cycle.keep_alive:
             parts.append(b"connection: close\r\n")
         self._chunked = cycle.chunked_encoding = length is None
@@ -132,8 +123,9 @@ class AnswerWriter:
             parts.append(b"transfer-encoding: chunked\r\n")
         else:
             cycle.expected_content_length = length
-        parts.append(b"\r\n")
-        self._head = b"".join(parts)
+        head = b"".join(parts)
+        # An engine's date is passed on; what is ours gets one here.
+        self._head = head + (b"\r\n" if b"\r\ndate: " in head else b"date: %b\r\n\r\n" % DATE.now())
 
     def write(self, data: bytes) -> bool:
         if self._cycle.disconnected:
