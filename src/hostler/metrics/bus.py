@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import deque
+from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -25,9 +27,17 @@ SMALL_BYTES = 256
 class Event:
     """One event; `data` is JSON, made when the first listener reads it."""
 
-    __slots__ = ("_data", "_source", "number", "size", "type")
+    __slots__ = ("_data", "_source", "_told", "number", "size", "type")
 
-    def __init__(self, number: int, kind: str, source: object, data: bytes | None) -> None:
+    def __init__(
+        self,
+        number: int,
+        kind: str,
+        source: object,
+        data: bytes | None,
+        told: Callable[[Any], object] | None = None,
+    ) -> None:
+        self._told = told
         self.number = number
         self.type = kind
         self.size = SMALL_BYTES if data is None else len(data)
@@ -37,8 +47,9 @@ class Event:
     @property
     def data(self) -> bytes:
         if self._data is None:
-            self._data = msgspec.json.encode(self._source)
-            self._source = None
+            source = self._source if self._told is None else self._told(self._source)
+            self._data = msgspec.json.encode(source)
+            self._source = self._told = None
         return self._data
 
 
@@ -54,7 +65,8 @@ class EventBus:
         self._end = 0  # the number of the newest event
         self._waiters: dict[asyncio.Future[None], None] = {}
         self.closed = False
-        self.listeners = 0  # connected streams; whoever serves one counts it
+        self.listeners = 0  # connected streams
+        self.heard = False  # whether there ever was one
 
     def __repr__(self) -> str:
         return (
@@ -66,6 +78,15 @@ class EventBus:
         """The number of the newest event; 0 before the first."""
         return self._end
 
+    def join(self) -> None:
+        """A stream begins to listen; `leave` when it ends."""
+        self.listeners += 1
+        self.heard = True
+
+    def leave(self) -> None:
+        """A stream has ended."""
+        self.listeners -= 1
+
     @property
     def waiting(self) -> int:
         """How many listeners wait for the next event."""
@@ -76,12 +97,12 @@ class EventBus:
         if not self.closed:
             self._add(Event(self._end + 1, kind, None, msgspec.json.encode(data)))
 
-    def publish_small(self, kind: str, data: object) -> None:
+    def publish_small(self, kind: str, data: object, told: Callable[[Any], object] | None = None) -> None:
         """As `publish`, for what happens with each request: `data` is small, never changed, and becomes JSON
-        only when somebody reads it.
+        only when somebody reads it; with `told`, what that makes of it does.
         """
         if not self.closed:
-            self._add(Event(self._end + 1, kind, data, None))
+            self._add(Event(self._end + 1, kind, data, None, told))
 
     def _add(self, event: Event) -> None:
         self._end = event.number

@@ -9,7 +9,17 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from hostler.metrics.record import ActivityRow, ErrorKind
-from hostler.metrics.registry import OTHER, Counter, Gauge, Histogram, Labels, Registry
+from hostler.metrics.registry import (
+    MAX_SERIES,
+    OTHER,
+    Counter,
+    CounterSeries,
+    Gauge,
+    Histogram,
+    HistogramSeries,
+    Labels,
+    Registry,
+)
 
 # Seconds: from an embedding to a long answer of a slow machine.
 REQUEST_BOUNDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640)
@@ -33,6 +43,7 @@ class RequestFamilies:
     def __init__(self, registry: Registry, known: Known) -> None:
         self._known = known
         self._registry = registry
+        self._models: dict[str, _ModelSeries] = {}
         self.requests = self._counter(
             "hostler_requests_total",
             "Finished requests for models by class of the status and by whose fault a failure was.",
@@ -85,34 +96,79 @@ class RequestFamilies:
         self._registry.add(family)
         return family
 
+    def look_again(self) -> None:
+        """Other models are known now."""
+        self._models.clear()
+
     def count(self, row: ActivityRow) -> None:
         """Add one finished request."""
-        model = row.model if self._known(row.model) else OTHER
-        self.requests.add(1, model, status_class(row.status), row.error_kind.value or "none")
-        for kind, tokens in (
-            ("input", row.input_tokens),
-            ("output", row.output_tokens),
-            ("cached", row.cache_tokens),
-            ("drafted", row.draft_tokens),
-            ("draft_accepted", row.draft_accepted_tokens),
-        ):
-            if tokens > 0:
-                self.tokens.add(tokens, model, kind)
-        self.bytes.add(row.bytes_in, model, "in")
-        self.bytes.add(row.bytes_out, model, "out")
+        model = row.model
+        series = self._models.get(model)
+        if series is None:
+            series = self._models[model] = _ModelSeries(self, model if self._known(model) else OTHER)
+            if len(self._models) > MAX_SERIES:
+                self._models.clear()  # only a way to find them; what was counted is in the families
+        series.count(row)
+
+
+class _ModelSeries:
+    """The series of one model, looked up once; those of a kind that it never has are not made."""
+
+    __slots__ = ("_bytes_in", "_bytes_out", "_families", "_model", "_outcomes", "_spans")
+
+    def __init__(self, families: RequestFamilies, model: str) -> None:
+        self._families = families
+        self._model = model
+        self._bytes_in = families.bytes.series(model, "in")
+        self._bytes_out = families.bytes.series(model, "out")
+        self._outcomes: dict[tuple[int, str], CounterSeries] = {}
+        self._spans: dict[Histogram, HistogramSeries] = {}
+
+    def count(self, row: ActivityRow) -> None:
+        outcome = row.status, row.error_kind
+        found = self._outcomes.get(outcome)
+        if found is None:
+            labels = self._model, status_class(row.status), row.error_kind.value or "none"
+            found = self._outcomes[outcome] = self._families.requests.series(*labels)
+        found.value += 1
+        self._bytes_in.value += row.bytes_in
+        self._bytes_out.value += row.bytes_out
+        self._count_tokens(row)
+        self._count_spans(row)
+
+    def _count_tokens(self, row: ActivityRow) -> None:
+        model, tokens = self._model, self._families.tokens
+        if row.input_tokens > 0:
+            tokens.add(row.input_tokens, model, "input")
+        if row.output_tokens > 0:
+            tokens.add(row.output_tokens, model, "output")
+        if row.cache_tokens > 0:
+            tokens.add(row.cache_tokens, model, "cached")
+        if row.draft_tokens > 0:
+            tokens.add(row.draft_tokens, model, "drafted")
+        if row.draft_accepted_tokens > 0:
+            tokens.add(row.draft_accepted_tokens, model, "draft_accepted")
+
+    def _count_spans(self, row: ActivityRow) -> None:
+        families, observe = self._families, self._observe
         if row.error_kind is not ErrorKind.CANCELLED:
-            self.duration.observe(row.duration_ms / 1000, model)
-        for family, milliseconds in (
-            (self.queue, row.queue_ms),
-            (self.first_byte, row.first_byte_ms),
-            (self.first_token, row.first_token_ms),
-        ):
-            if milliseconds >= 0:
-                family.observe(milliseconds / 1000, model)
+            observe(families.duration, row.duration_ms / 1000)
+        if row.queue_ms >= 0:
+            observe(families.queue, row.queue_ms / 1000)
+        if row.first_byte_ms >= 0:
+            observe(families.first_byte, row.first_byte_ms / 1000)
+        if row.first_token_ms >= 0:
+            observe(families.first_token, row.first_token_ms / 1000)
         if row.load_ms > 0:
-            self.load_wait.observe(row.load_ms / 1000, model)
+            observe(families.load_wait, row.load_ms / 1000)
         if row.tokens_per_second > 0:
-            self.speed.observe(row.tokens_per_second, model)
+            observe(families.speed, row.tokens_per_second)
+
+    def _observe(self, family: Histogram, value: float) -> None:
+        found = self._spans.get(family)
+        if found is None:
+            found = self._spans[family] = family.series(self._model)
+        found.observe(value)
 
 
 def status_class(status: int) -> str:

@@ -90,6 +90,7 @@ class Observatory:
         if config.telemetry != self._config.telemetry:
             self._trace(config.telemetry)
         self._config = config
+        self.requests.look_again()
         self.store.configure(settings_of(config))
         self.captures.resize(config.capture_buffer * MEGABYTE)
         self.performance.configure(every=config.performance.every, enabled=not config.performance.disabled)

@@ -7,10 +7,12 @@ API shows. Speeds are tokens per second, times of day are milliseconds since 197
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from hostler.errors import HostlerError
 from hostler.metrics.tracecontext import TraceContext
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from hostler.metrics.captures import Collector
 
 UNKNOWN = -1
+NOTHING: dict[str, str] = {}  # never written
 Pairs = Iterable[tuple[bytes, bytes]]
 # Of an error's text; the longest of ours, with a cause and an advice, is shorter.
 MAX_ERROR = 500
@@ -55,8 +58,7 @@ def kind_of_status(status: int) -> ErrorKind:
     return ErrorKind.CLIENT if status < 500 else ErrorKind.ENGINE
 
 
-@dataclass(frozen=True, slots=True)
-class ActivityRow:
+class ActivityRow(msgspec.Struct, frozen=True, gc=False):
     """One finished request.
 
     `timestamp_ms` is the end of the request. `duration_ms` is all of it: `queue_ms` in line, `load_ms` for
@@ -80,7 +82,7 @@ class ActivityRow:
     tokens_per_second: float = 0.0
     duration_ms: int = 0
     error: str = ""
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    metadata: dict[str, str] = msgspec.field(default_factory=dict)
     request_id: str = ""
     key: str = ""
     run: int = 0
@@ -195,9 +197,13 @@ class RequestRecord:
 def row_of(record: RequestRecord, *, number: int, now: float, wall_ms: int) -> ActivityRow:
     """The row that stays of `record`, which ended at `now`."""
     tokens = record.tokens
-    kind = record.error_kind or kind_of_status(record.status)
-    began = record.began
-    queue, load = _waits(record)
+    began, granted = record.began, record.granted
+    queue = load = UNKNOWN
+    if granted is not None:
+        waited = granted - began
+        loading = min(record.load_seconds or 0.0, waited)
+        queue, load = round(max(0.0, waited - loading) * 1000), round(loading * 1000)
+    duration = round((now - began) * 1000)
     return ActivityRow(
         id=number,
         timestamp_ms=wall_ms,
@@ -212,9 +218,9 @@ def row_of(record: RequestRecord, *, number: int, now: float, wall_ms: int) -> A
         output_tokens=tokens.output,
         prompt_per_second=tokens.prompt_per_second,
         tokens_per_second=tokens.tokens_per_second,
-        duration_ms=max(_milliseconds(now - began), round(record.engine_ms)),
-        error=shortened(record.error),
-        metadata=dict(record.metadata),
+        duration_ms=max(duration, round(record.engine_ms), 0),
+        error=shortened(record.error) if record.error else "",
+        metadata=dict(record.metadata) if record.metadata else NOTHING,
         request_id=record.request_id,
         key=record.key,
         run=record.run,
@@ -225,7 +231,7 @@ def row_of(record: RequestRecord, *, number: int, now: float, wall_ms: int) -> A
         bytes_in=record.bytes_in,
         bytes_out=record.bytes_out,
         finish_reason=storable(record.finish_reason),
-        error_kind=kind,
+        error_kind=record.error_kind or kind_of_status(record.status),
         speed_estimated=tokens.estimated,
     )
 
@@ -240,17 +246,5 @@ def storable(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
-def _waits(record: RequestRecord) -> tuple[int, int]:
-    if record.granted is None:
-        return UNKNOWN, UNKNOWN
-    waited = record.granted - record.began
-    load = min(record.load_seconds or 0.0, waited)
-    return _milliseconds(waited - load), _milliseconds(load)
-
-
 def _span(began: float, moment: float | None) -> int:
-    return UNKNOWN if moment is None else _milliseconds(moment - began)
-
-
-def _milliseconds(seconds: float) -> int:
-    return max(0, round(seconds * 1000))
+    return UNKNOWN if moment is None else round(max(0.0, moment - began) * 1000)

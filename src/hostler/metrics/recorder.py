@@ -104,26 +104,27 @@ class Recorder:
         self._ended.flush()
 
     def _finish_all(self, ended: list[tuple[RequestRecord, Callable[[], None]]]) -> None:
-        for record, complete in ended:
+        for _, complete in ended:
             complete()
-            self.finish(record)
+        wall = self._clock.wall().timestamp() - self._clock.monotonic()
+        for record, _ in ended:
+            self._finish(record, wall)
 
     def finish(self, record: RequestRecord) -> ActivityRow | None:
         """The request ended, however; returns its row. A second call does nothing and returns None."""
+        return self._finish(record, self._clock.wall().timestamp() - self._clock.monotonic())
+
+    def _finish(self, record: RequestRecord, wall: float) -> ActivityRow | None:
+        """`wall` is the time of day at which monotonic time was 0."""
         if record.finished:
             return None
         record.finished = True
-        now = self._clock.monotonic()
-        wall = self._clock.wall().timestamp()
-        if record.ended is not None:
-            wall -= now - record.ended
-            now = record.ended
-        wall_ms = round(wall * 1000)
-        row = row_of(record, number=self._store.next_id(), now=now, wall_ms=wall_ms)
+        now = record.ended if record.ended is not None else self._clock.monotonic()
+        row = row_of(record, number=self._store.next_id(), now=now, wall_ms=round((wall + now) * 1000))
         self._store.add(row)
         self._keep(record, row)
         self._families.count(row)
-        self._bus.publish_small("activity", _told(row))
+        self._bus.publish_small("activity", row, _told)
         if self.tracer is not None:
             self.tracer.record(row, record, now)
         return row

@@ -33,7 +33,7 @@ class Family(ABC):
     def lines(self) -> Iterable[str]:
         """The samples in text form."""
 
-    def bounded(self, labels: Labels, known: Mapping[Labels, object]) -> Labels:
+    def _bounded(self, labels: Labels, known: Mapping[Labels, object]) -> Labels:
         """`labels`, or `other` in place of each when there are too many series."""
         assert len(labels) == len(self.labels), f"{self.name} has the labels {self.labels}"
         if labels in known or len(known) < MAX_SERIES:
@@ -41,27 +41,46 @@ class Family(ABC):
         return (OTHER,) * len(labels)
 
 
+class CounterSeries:
+    """One number that only grows; whoever holds it writes `value`."""
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value = 0.0
+
+
 class Counter(Family):
-    """A number that only grows."""
+    """Numbers that only grow."""
 
     kind = "counter"
 
     def __init__(self, name: str, help_text: str, labels: Sequence[str] = ()) -> None:
         super().__init__(name, help_text, labels)
-        self._values: dict[Labels, float] = {} if labels else {(): 0.0}
+        self._series: dict[Labels, CounterSeries] = {}
+        if not labels:
+            self.series()
+
+    def series(self, *labels: str) -> CounterSeries:
+        """The series of `labels` (in the order of the family), for who adds to it often."""
+        key = self._bounded(labels, self._series)
+        found = self._series.get(key)
+        if found is None:
+            found = self._series[key] = CounterSeries()
+        return found
 
     def add(self, amount: float = 1, *labels: str) -> None:
-        """Grow the series of `labels` (in the order of the family)."""
-        key = self.bounded(labels, self._values)
-        self._values[key] = self._values.get(key, 0.0) + amount
+        """Grow the series of `labels`."""
+        self.series(*labels).value += amount
 
     def value(self, *labels: str) -> float:
         """What the series of `labels` has come to."""
-        return self._values.get(labels, 0.0)
+        found = self._series.get(labels)
+        return found.value if found is not None else 0.0
 
     def lines(self) -> Iterable[str]:
-        for labels, value in self._values.items():
-            yield sample(self.name, self.labels, labels, value)
+        for labels, series in self._series.items():
+            yield sample(self.name, self.labels, labels, series.value)
 
 
 class Gauge(Family):
@@ -91,8 +110,24 @@ class Gauge(Family):
                 yield sample(self.name, self.labels, labels, value)
 
 
+class HistogramSeries:
+    """How often values fell below each of some bounds, and their sum."""
+
+    __slots__ = ("_bounds", "counts", "total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self._bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count `value`."""
+        self.counts[bisect_left(self._bounds, value)] += 1
+        self.total += value
+
+
 class Histogram(Family):
-    """How often values fell below each of `bounds`, and their sum."""
+    """Series of values, each with its own counts below the same `bounds`."""
 
     kind = "histogram"
 
@@ -101,31 +136,33 @@ class Histogram(Family):
     ) -> None:
         super().__init__(name, help_text, labels)
         self._bounds = tuple(bounds)
-        self._series: dict[Labels, tuple[list[int], list[float]]] = {}
+        self._series: dict[Labels, HistogramSeries] = {}
+
+    def series(self, *labels: str) -> HistogramSeries:
+        """The series of `labels` (in the order of the family), for who adds to it often."""
+        key = self._bounded(labels, self._series)
+        found = self._series.get(key)
+        if found is None:
+            found = self._series[key] = HistogramSeries(self._bounds)
+        return found
 
     def observe(self, value: float, *labels: str) -> None:
         """Count `value`."""
-        key = self.bounded(labels, self._series)
-        found = self._series.get(key)
-        if found is None:
-            found = self._series[key] = ([0] * (len(self._bounds) + 1), [0.0])
-        counts, total = found
-        counts[bisect_left(self._bounds, value)] += 1
-        total[0] += value
+        self.series(*labels).observe(value)
 
     def count(self, *labels: str) -> int:
         """How many values the series of `labels` has seen."""
         found = self._series.get(labels)
-        return sum(found[0]) if found else 0
+        return sum(found.counts) if found is not None else 0
 
     def lines(self) -> Iterable[str]:
         names = (*self.labels, "le")
-        for labels, (counts, total) in self._series.items():
+        for labels, series in self._series.items():
             below = 0
-            for bound, count in zip((*self._bounds, math.inf), counts, strict=True):
+            for bound, count in zip((*self._bounds, math.inf), series.counts, strict=True):
                 below += count
                 yield sample(f"{self.name}_bucket", names, (*labels, number(bound)), below)
-            yield sample(f"{self.name}_sum", self.labels, labels, total[0])
+            yield sample(f"{self.name}_sum", self.labels, labels, series.total)
             yield sample(f"{self.name}_count", self.labels, labels, below)
 
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
+import msgspec
+
 from hostler.metrics.decoding import Decoder, UndecodableError, decoder_for
 from hostler.metrics.record import UNKNOWN, Tokens, shortened
 
@@ -34,6 +36,7 @@ _TOKEN = re.compile(
 # A key within what is left of a document; quotes within texts are escaped.
 _KEYS = re.compile(rb'(?<!\\)"(usage|timings|metrics|finish_reason|stop_reason|stop_type)"\s*:\s*')
 _decode_from = json.JSONDecoder().raw_decode
+_decode = msgspec.json.Decoder().decode
 
 Json = Mapping[str, Any]
 
@@ -344,11 +347,12 @@ def error_text(status: int, body: bytes) -> str:
 
 
 def _parsed(text: bytes) -> object:
-    stripped = text.strip()
-    if not stripped.startswith((b"{", b"[")):
-        return None
     try:
-        found: object = json.loads(stripped)
+        return _decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        pass
+    try:
+        found: object = json.loads(text)  # it knows NaN, which some engines write
     except (ValueError, RecursionError):
         return None
     return found

@@ -79,7 +79,7 @@ class EventStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         del self.headers["content-length"]
         bus = self._state.observatory.bus
-        bus.listeners += 1
+        bus.join()
         self._state.feed.look()
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
@@ -90,7 +90,7 @@ class EventStream(Response):
         except ClientGone:
             pass
         finally:
-            bus.listeners -= 1
+            bus.leave()
             self._frames.close()
 
     async def _serve(self, send: Send) -> None:

@@ -158,8 +158,9 @@ class Feed:
 
     def _in_flight_changed(self, what: str, entry: Entry) -> None:
         if what == "remove":
-            self._bytes.pop(entry.number, None)
-            self._bus.publish_small("inflight", {"operation": "remove", "id": str(entry.number)})
+            if self._bus.heard:  # else nobody knows that it was there
+                self._bytes.pop(entry.number, None)
+                self._bus.publish_small("inflight", {"operation": "remove", "id": str(entry.number)})
             return
         if self._bus.listeners:
             self._tell(entry)
