@@ -342,6 +342,28 @@ def test_errors_of_engines(body: bytes, expected: str) -> None:
     assert tapped(body, status=400).error == expected
 
 
+@pytest.mark.parametrize(
+    ("body", "kind", "expected"),
+    [
+        (events(WORD, {"error": {"code": 500, "message": "slot lost"}}, "[DONE]"), EVENTS, "slot lost"),
+        (events(WORD, {"object": "error", "error": "out of memory"}), EVENTS, "out of memory"),
+        (events({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}), EVENTS,
+         "Overloaded"),
+        (events({"type": "error", "code": "server_error", "message": "broken", "param": None}), EVENTS,
+         "broken"),
+        (events({"type": "response.failed", "response": {"object": "response", "status": "failed", "error": {
+            "code": "server_error", "message": "no more"}}}), EVENTS, "no more"),
+        (b'{"error": {"code": 1}}', JSON, "the engine reported an error"),
+        (b'{"object": "response", "status": "completed", "error": null}', JSON, ""),
+        (events({"choices": [], "error": None}), EVENTS, ""),
+    ],
+)  # fmt: skip
+def test_an_error_behind_a_status_of_success(body: bytes, kind: str, expected: str) -> None:
+    found = tapped(body, kind)
+
+    assert (found.error, found.failed) == (expected, bool(expected))
+
+
 def test_a_status_without_a_name() -> None:
     assert error_text(499, b"") == "499"
 

@@ -109,8 +109,32 @@ async def test_a_start_that_fails() -> None:
         await front.chat("a")
         (row,) = await rows(front, 1)
 
-    assert (row["resp_status_code"], row["error_kind"], row["run"]) == (502, "engine", 0)
+    assert (row["resp_status_code"], row["error_kind"], row["run"]) == (502, "engine", 1)
     assert "exit" in row["error_msg"]
+
+
+async def test_an_error_behind_a_200() -> None:
+    body = b'data: {"choices":[{"delta":{"content":"a"}}]}\n\ndata: {"error":{"message":"slot lost"}}\n\n'
+    async with (
+        raw_engine(engine(body, "text/event-stream").serve) as port,
+        running(config(in_process("a", port))) as front,
+    ):
+        await front.chat("a")
+        (row,) = await rows(front, 1)
+
+    assert (row["resp_status_code"], row["error_msg"], row["error_kind"]) == (200, "slot lost", "engine")
+
+
+async def test_a_request_that_is_cancelled_by_its_number() -> None:
+    async with running(config(stub("a", stub_options={"ready_after": 30}))) as front:
+        client = await front.connect()
+        await client.send(request("POST", CHAT, question("a")))
+        await front.until_waiting("a", 1)
+        await front.ask("POST", "/api/inflight/1/cancel")
+        assert (await client.head()).status == 499
+        (row,) = await rows(front, 1)
+
+    assert (row["resp_status_code"], row["error_kind"]) == (499, "cancelled")
 
 
 async def test_a_client_that_leaves() -> None:
@@ -123,7 +147,7 @@ async def test_a_client_that_leaves() -> None:
 
 
 async def test_a_client_that_leaves_in_the_queue() -> None:
-    async with running(config(stub("a", stub_options={"load_seconds": 60}))) as front:
+    async with running(config(stub("a", stub_options={"ready_after": 30}))) as front:
         client = await front.connect()
         await client.send(request("POST", CHAT, question("a")))
         await front.until_waiting("a", 1)

@@ -80,13 +80,17 @@ class Observed:
 
     def failed(self, error: HostlerError) -> None:
         """The request ends with an error of ours."""
+        record = self.record
+        status = record.status
         if isinstance(error, RequestCancelled):
-            self.record.cancel()
-            return
-        status = self.record.status
-        self.record.fail(error)
+            record.cancel()
+        else:
+            record.fail(error)
         # What the client has seen counts.
-        self.record.status = status or self.record.status
+        record.status = status or error.status
+        run = error.details.get("run")
+        if isinstance(run, int) and not record.run:
+            record.run = run  # the one that did not become ready
 
     def cancelled(self) -> None:
         """The client left."""
@@ -105,6 +109,8 @@ class Observed:
             record.tokens = usage.tokens
             if usage.error and not record.error:
                 record.error = usage.error
+                if usage.failed and not record.error_kind:
+                    record.error_kind = ErrorKind.ENGINE
             if usage.found and usage.tokens.tokens_per_second <= 0:
                 self._estimate()
 

@@ -45,7 +45,8 @@ Json = Mapping[str, Any]
 class Usage:
     """What an answer said. `engine_ms` is the engine's own time; `error` what went wrong, "" for nothing.
 
-    `found` is False when nothing was said about tokens; they are all 0 then.
+    `found` is False when nothing was said about tokens; they are all 0 then. `failed` says that the error is
+    the engine's own, told behind a status that promised success.
     """
 
     tokens: Tokens = field(default_factory=Tokens)
@@ -53,6 +54,7 @@ class Usage:
     finish_reason: str = ""
     error: str = ""
     found: bool = False
+    failed: bool = False
 
 
 class Ends:
@@ -180,6 +182,7 @@ class _Found:
         self.metrics: Json | None = None
         self.has_usage = False
         self.reason = ""
+        self.error = ""
 
     def read_events(self, part: bytes, *, cut: bool) -> None:
         """The events of a stream; with `cut` the first one has lost its beginning."""
@@ -198,6 +201,7 @@ class _Found:
         for place in (event, event.get("response"), event.get("message")):
             if isinstance(place, dict):
                 self._read_usage(place.get("usage"))
+                self._read_error(place)
         self._read_extras(event)
 
     def read_document(self, text: bytes, *, infill: bool) -> None:
@@ -207,6 +211,7 @@ class _Found:
             found = found[-1]
         if isinstance(found, dict):
             self._read_usage(found.get("usage"))
+            self._read_error(found)
             self._read_extras(found)
 
     def read_fragment(self, text: bytes) -> None:
@@ -239,6 +244,12 @@ class _Found:
                 cached = _number(inner, "cached_tokens")
         self.cached = cached if cached >= 0 else self.cached
 
+    def _read_error(self, found: Json) -> None:
+        """An engine that fails behind a 200 says so in `error`; OpenAI's event of that type is one itself."""
+        error = found if found.get("type") == "error" and "error" not in found else found.get("error")
+        if error and not self.error:
+            self.error = _error_in({"error": error}) or "the engine reported an error"
+
     def _read_extras(self, found: Json) -> None:
         timings, metrics = found.get("timings"), found.get("metrics")
         self.timings = timings if isinstance(timings, dict) else self.timings
@@ -246,7 +257,7 @@ class _Found:
         self.reason = _reason(found) or self.reason
 
     def usage(self) -> Usage:
-        result = Usage(finish_reason=self.reason[:64])
+        result = Usage(finish_reason=self.reason[:64], error=self.error, failed=bool(self.error))
         if not (self.has_usage or self.timings is not None or self.metrics is not None):
             return result
         result.found = True
@@ -334,16 +345,22 @@ def own_speed(output_tokens: int, seconds: float) -> float:
 def error_text(status: int, body: bytes) -> str:
     """What an answer says went wrong: the first text at the usual places, else its status in words."""
     found = _parsed(body)
-    if isinstance(found, dict):
-        error = found.get("error")
-        inner = error.get("message") if isinstance(error, dict) else None
-        for text in (inner, error, found.get("message"), found.get("detail")):
-            if isinstance(text, str) and text:
-                return shortened(text)
+    if isinstance(found, dict) and (text := _error_in(found)):
+        return text
     try:
         return f"{status} {HTTPStatus(status).phrase}"
     except ValueError:
         return str(status)
+
+
+def _error_in(found: Json) -> str:
+    """The first text at the places where engines say what went wrong."""
+    error = found.get("error")
+    inner = error.get("message") if isinstance(error, dict) else None
+    for text in (inner, error, found.get("message"), found.get("detail")):
+        if isinstance(text, str) and text:
+            return shortened(text)
+    return ""
 
 
 def _parsed(text: bytes) -> object:
