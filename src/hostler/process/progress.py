@@ -52,6 +52,8 @@ RULES: Final[tuple[tuple[re.Pattern[str], str, Callable[[re.Match[str]], float |
     # llama.cpp
     (re.compile(r"^\.{3,}$"), "loading weights", _dots),
     (re.compile(r"load_tensors: (?:layer|loading)|llama_model_load:"), "loading weights", _unknown),
+    (re.compile(r"\bload_model: loading model\b|\binit: loading model\b"), "loading weights", _unknown),
+    (re.compile(r"\bload_model: initializing\b|llama threadpool init"), "making the context", _unknown),
     (re.compile(r"llama_model_loader|gguf_init"), "reading the model file", _unknown),
     (re.compile(r"llama_kv_cache|llama_context:|llama_new_context"), "making the context", _unknown),
     (re.compile(r"warming up the model|warmup"), "warming up", _unknown),
