@@ -133,7 +133,7 @@ async def test_an_answer_that_failed_keeps_no_body_and_a_lost_one_no_room() -> N
     assert capture is not None
     assert (capture.request_body, capture.response_body, capture.response_headers) == (b"q", None, {"A": "b"})
 
-    before = parts.captures.collected
+    before = parts.captures.held
     cut = parts.begin()
     parts.recorder.capture_request(cut, [], b"q")
     cut.status = 200
@@ -142,7 +142,7 @@ async def test_an_answer_that_failed_keeps_no_body_and_a_lost_one_no_room() -> N
     collector.feed(b"x")
     cut.response_headers = None
     parts.recorder.finish(cut)
-    assert parts.captures.collected == before
+    assert parts.captures.held == before
     await parts.close()
 
 

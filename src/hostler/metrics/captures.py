@@ -1,7 +1,8 @@
 """Captures: whole requests and answers, compressed, as many of the newest as fit.
 
-Only what was finished is kept. While a request runs its bytes are collected under a budget of the same size
-as the store; what does not fit is cut off and marked, so memory never holds more than twice the limit.
+Everything counts in one budget: the bodies of requests that still run, the captures that wait to be
+compressed, and the compressed ones. Whoever needs room takes it from the oldest captures; what does not fit
+then is cut off and marked. So memory never holds more than the limit.
 """
 
 from __future__ import annotations
@@ -17,8 +18,7 @@ from typing import NamedTuple
 import msgspec
 
 from hostler.errors import Busy
-from hostler.metrics import zstd
-from hostler.metrics.decoding import UndecodableError, decoder_for
+from hostler.metrics.capture_blocks import Capture, Parts, packed, unpacked, whole
 from hostler.metrics.worker import Worker
 
 MEGABYTE = 1_048_576
@@ -28,8 +28,6 @@ MAX_WAITING = 64
 MAX_FRESH = MEGABYTE
 # What a capture takes beside its bodies: headers, names, objects.
 OVERHEAD = 1500
-# Faster than any engine answers, and JSON shrinks to a fifth.
-LEVEL = 3
 REDACTED = "[REDACTED]"
 SECRET_HEADERS = frozenset((b"authorization", b"proxy-authorization", b"cookie", b"set-cookie", b"x-api-key"))
 
@@ -60,21 +58,6 @@ def rule_of(path: str) -> Rule:
     return _RULES.get(path, _ALL)
 
 
-class Capture(msgspec.Struct, frozen=True):
-    """One request and its answer. Bodies are decoded; None is one that was not kept. `truncated` says that
-    an answer or a request was larger than there was room for.
-    """
-
-    id: int
-    model: str
-    path: str
-    request_headers: dict[str, str]
-    request_body: bytes | None
-    response_headers: dict[str, str]
-    response_body: bytes | None
-    truncated: bool = False
-
-
 def shown_headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     """The first value of each header by its usual spelling, without secrets."""
     shown: dict[str, str] = {}
@@ -87,17 +70,32 @@ def shown_headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 
 
 class Budget:
-    """Bytes that all requests in progress may collect together."""
+    """Bytes that may be held, of all captures together; `reclaim(count)` tries to free some."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, reclaim: Callable[[int], None] = lambda count: None) -> None:
         self.limit = limit
         self.held = 0
+        self._reclaim = reclaim
 
-    def take(self, wanted: int) -> int:
-        """How many of `wanted` bytes may be kept; they are taken."""
+    def take(self, wanted: int, *, push: bool = True) -> int:
+        """How many of `wanted` bytes may be kept; they are taken. With `push`, older captures make room."""
+        lacking = self.held + wanted - self.limit
+        if lacking > 0 and push:
+            self._reclaim(lacking)
         given = max(0, min(wanted, self.limit - self.held))
         self.held += given
         return given
+
+    def take_all(self, wanted: int) -> bool:
+        """Take `wanted` bytes, or none where they do not fit."""
+        if self.held + wanted > self.limit:
+            if wanted > self.limit:
+                return False  # nobody has to go for what does not fit anyway
+            self._reclaim(self.held + wanted - self.limit)
+            if self.held + wanted > self.limit:
+                return False
+        self.held += wanted
+        return True
 
     def give(self, count: int) -> None:
         """`count` bytes are gone."""
@@ -107,11 +105,11 @@ class Budget:
 class Collector:
     """The bytes of one body as they pass. `close` gives their room back; any number of times."""
 
-    __slots__ = ("_budget", "_parts", "held", "truncated")
+    __slots__ = ("_budget", "held", "parts", "truncated")
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
-        self._parts: list[bytes] = []
+        self.parts: list[bytes] = []
         self.held = 0
         self.truncated = False
 
@@ -119,23 +117,20 @@ class Collector:
         """Keep `data`, or what there is room for; after the first cut nothing more is kept."""
         if self.truncated:
             return
-        room = self._budget.take(len(data))
+        # One answer may push out others up to half of everything; a giant leaves the rest alone.
+        room = self._budget.take(len(data), push=2 * self.held < self._budget.limit)
         if room < len(data):
             self.truncated = True
             data = data[:room]
         self.held += room
         if data:
-            self._parts.append(data)
-
-    def body(self) -> bytes:
-        """Everything that was kept."""
-        return b"".join(self._parts)
+            self.parts.append(data)
 
     def close(self) -> None:
         """Let go of the bytes."""
         self._budget.give(self.held)
         self.held = 0
-        self._parts = []
+        self.parts = []
 
 
 class RawCapture(NamedTuple):
@@ -147,6 +142,7 @@ class RawCapture(NamedTuple):
     request_headers: Iterable[tuple[bytes, bytes]]
     request_body: bytes | None
     response_headers: Iterable[tuple[bytes, bytes]]
+    truncated: bool = False
 
     def shown(self) -> Capture:
         """What may be kept and shown of it."""
@@ -158,15 +154,21 @@ class RawCapture(NamedTuple):
             request_body=self.request_body,
             response_headers=shown_headers(self.response_headers),
             response_body=None,
+            truncated=self.truncated,
         )
 
 
 class _Fresh(NamedTuple):
-    """A capture as it came, and what was collected of its answer."""
+    """A capture as it came, what was collected of its answer, and what it takes beside that."""
 
     capture: Capture | RawCapture
     body: Collector | None
     size: int
+
+    @property
+    def held(self) -> int:
+        """All bytes of it."""
+        return self.size + (self.body.held if self.body is not None else 0)
 
 
 class Captures:
@@ -174,16 +176,16 @@ class Captures:
 
     The newest are kept as they came; when those are more than a quarter of the limit (or 1 MB), the older
     ones of them are compressed into one block by another thread. Only the event loop's thread may call it.
-    `on_problem` is told about the first capture that is larger than everything.
+    `on_problem` is told about the first capture that found no room.
     """
 
     def __init__(self, limit: int, *, on_problem: Callable[[str], None]) -> None:
-        self._budget = Budget(limit)
+        self._budget = Budget(limit, self._reclaim)
         self._on_problem = on_problem
         self._fresh: OrderedDict[int, _Fresh] = OrderedDict()
         self._fresh_size = 0
-        self._waiting: dict[int, Future[bytes]] = {}
-        self._blocks: OrderedDict[int, tuple[list[int], bytes]] = OrderedDict()  # by the first of its ids
+        self._waiting: dict[int, Future[bytearray]] = {}
+        self._blocks: OrderedDict[int, tuple[list[int], bytearray]] = OrderedDict()  # by the first of its ids
         self._block_of: dict[int, int] = {}
         self._work = Worker("capture compressor", bound=MAX_WAITING)
         self._packed = 0
@@ -192,7 +194,7 @@ class Captures:
     def __repr__(self) -> str:
         limit = self._budget.limit
         count = len(self._fresh) + len(self._block_of)
-        return f"<Captures {count}, {self.size} of {limit} B, {len(self._waiting)} waiting>"
+        return f"<Captures {count}, {self.held} of {limit} B, {len(self._waiting)} waiting>"
 
     @property
     def enabled(self) -> bool:
@@ -200,8 +202,8 @@ class Captures:
         return self._budget.limit > 0
 
     @property
-    def collected(self) -> int:
-        """Bytes held for requests in progress, and for captures that are not compressed yet."""
+    def held(self) -> int:
+        """Bytes of everything: of requests in progress, of what waits, of what is kept."""
         return self._budget.held
 
     @property
@@ -213,22 +215,37 @@ class Captures:
         """Where to put a body that passes; None when captures are off."""
         return Collector(self._budget) if self.enabled else None
 
+    def hold(self, body: bytes) -> bytes | None:
+        """`body`, if there is room for it while its request runs; `let_go`, or `add` its capture.
+
+        Half of everything is the most: one day what becomes of it has to lie beside it.
+        """
+        fits = 2 * len(body) <= self._budget.limit and self._budget.take_all(len(body))
+        return body if fits else None
+
+    def let_go(self, body: bytes | None) -> None:
+        """There will be no capture of a request whose body was held."""
+        self._budget.give(len(body or b""))
+
     def resize(self, limit: int) -> None:
         """Another limit; the newest captures that fit into it stay."""
         self._budget.limit = limit
-        self._shrink()
+        self._reclaim(self._budget.held - limit)
 
     def add(self, capture: Capture | RawCapture, body: Collector | None = None) -> None:
-        """Keep `capture`, with what `body` holds as its answer; `body` is closed when it is compressed."""
-        if not self.enabled:
+        """Keep `capture`, whose request was held, with what `body` holds as its answer."""
+        size = len(capture.request_body or b"") + OVERHEAD
+        if isinstance(capture, RawCapture):
+            size += _size(capture.request_headers) + _size(capture.response_headers)
+        fresh = _Fresh(capture, body, size)
+        if not self.enabled or not self._budget.take_all(size - len(capture.request_body or b"")):
+            self.let_go(capture.request_body)
             if body is not None:
                 body.close()
+            self._skip([capture.id])
             return
-        request = len(capture.request_body or b"")
-        self._budget.held += request  # allowed or not: it is there
-        size = request + (body.held if body is not None else 0) + OVERHEAD
-        self._fresh[capture.id] = _Fresh(capture, body, size)
-        self._fresh_size += size
+        self._fresh[capture.id] = fresh
+        self._fresh_size += fresh.held
         if self._fresh_size > min(self._budget.limit // 4, MAX_FRESH):
             self._pack()
 
@@ -240,7 +257,8 @@ class Captures:
         """The capture of row `number`, made on the compressor's thread; None without one. Raises Busy."""
         fresh = self._fresh.get(number)
         if fresh is not None:
-            return await asyncio.wrap_future(self._work.submit(lambda: complete(fresh.capture, fresh.body)))
+            parts = _parts(fresh)
+            return await asyncio.wrap_future(self._work.submit(lambda: whole(parts)))
         packing = self._waiting.get(number)
         if packing is not None:
             block = await asyncio.wrap_future(packing)
@@ -253,11 +271,8 @@ class Captures:
     def close(self) -> None:
         """Forget everything."""
         self._work.close()
-        while self._fresh:
-            self._release(self._fresh.popitem()[1])
-        self._blocks.clear()
-        self._block_of.clear()
-        self._packed = 0
+        while self._fresh or self._blocks:
+            self._forget_oldest()
 
     def _pack(self) -> None:
         """Have the older half of the fresh ones compressed."""
@@ -265,111 +280,98 @@ class Captures:
         chosen: list[_Fresh] = []
         while self._fresh and (not chosen or self._fresh_size > half):
             _, fresh = self._fresh.popitem(last=False)
-            self._fresh_size -= fresh.size
+            self._fresh_size -= fresh.held
             chosen.append(fresh)
-        try:
-            future = self._work.submit(lambda: packed([(one.capture, one.body) for one in chosen]))
-        except Busy:
+        ids = [one.capture.id for one in chosen]
+        # Answers go as they are compressed, requests afterwards.
+        spare = sum(len(one.capture.request_body or b"") for one in chosen)
+        future = self._compressing(chosen, spare)
+        if future is None:
             self.skipped += len(chosen)
             for one in chosen:
-                self._release(one, counted=False)
+                self._release(one)
             return
-        ids = [one.capture.id for one in chosen]
         self._waiting.update(dict.fromkeys(ids, future))
         loop = asyncio.get_running_loop()
 
-        def finished() -> None:
+        def finished(done: Future[bytearray]) -> None:
             for one in chosen:
                 del self._waiting[one.capture.id]
-                self._release(one, counted=False)
-            # The future knows its callback and that knows the future: nothing large may hang on them.
-            chosen.clear()
-            if future.exception() is None:
-                self._keep(ids, future.result())
+                self._release(one)
+            chosen.clear()  # whoever still holds this function must not hold them
+            self._budget.give(spare)
+            if done.exception() is None:
+                self._keep(ids, done.result())
 
-        def tell(_: object) -> None:
+        def tell(done: Future[bytearray]) -> None:
             with contextlib.suppress(RuntimeError):  # the loop is closed
-                loop.call_soon_threadsafe(finished)
+                loop.call_soon_threadsafe(finished, done)
 
+        # Neither function knows the future: in a circle its block would live on after it was forgotten.
         future.add_done_callback(tell)
 
-    def _release(self, fresh: _Fresh, *, counted: bool = True) -> None:
-        self._budget.give(len(fresh.capture.request_body or b""))
+    def _compressing(self, chosen: list[_Fresh], spare: int) -> Future[bytearray] | None:
+        if not self._budget.take_all(spare):
+            return None
+        try:
+            return self._work.submit(lambda: packed(_parts(one) for one in chosen))
+        except Busy:
+            self._budget.give(spare)
+            return None
+
+    def _release(self, fresh: _Fresh) -> None:
+        self._budget.give(fresh.size)
         if fresh.body is not None:
             fresh.body.close()
-        if counted:
-            self._fresh_size -= fresh.size
 
-    def _keep(self, ids: list[int], block: bytes) -> None:
-        if len(block) > self._budget.limit:
-            self.skipped += len(ids)
-            if self.skipped == len(ids) and self._budget.limit:
-                self._on_problem(
-                    f"capture of request {ids[0]} is larger than captureBuffer and was not kept; "
-                    "there is no warning about further ones"
-                )
+    def _keep(self, ids: list[int], block: bytearray) -> None:
+        if not self._budget.take_all(len(block)):
+            self._skip(ids)
             return
         self._blocks[ids[0]] = ids, block
         self._block_of.update(dict.fromkeys(ids, ids[0]))
         self._packed += len(block)
-        self._shrink()
 
-    def _shrink(self) -> None:
-        while self.size > self._budget.limit and self._blocks:
+    def _skip(self, ids: list[int]) -> None:
+        if not self.enabled:
+            return
+        self.skipped += len(ids)
+        if self.skipped == len(ids):
+            self._on_problem(
+                f"there was no room in captureBuffer for the capture of request {ids[0]}; "
+                "there is no warning about further ones"
+            )
+
+    def _reclaim(self, count: int) -> None:
+        """Forget the oldest captures until `count` bytes are free, or none is left."""
+        wanted = self._budget.held - count
+        while self._budget.held > wanted and (self._fresh or self._blocks):
+            self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        if self._blocks:
             _, (ids, oldest) = self._blocks.popitem(last=False)
             self._packed -= len(oldest)
+            self._budget.give(len(oldest))
             for number in ids:
                 del self._block_of[number]
-        while self.size > self._budget.limit and self._fresh:
-            self._release(self._fresh.popitem(last=False)[1])
+            return
+        _, fresh = self._fresh.popitem(last=False)
+        self._fresh_size -= fresh.held
+        self._release(fresh)
 
 
-def unpacked(block: bytes, number: int) -> Capture | None:
-    """The capture `number` of a block."""
-    found = msgspec.msgpack.decode(zstd.decompress(block), type=list[Capture])
-    return next((one for one in found if one.id == number), None)
+def _size(headers: Iterable[tuple[bytes, bytes]]) -> int:
+    """Of what headers take the part that a client chooses; the rest is in OVERHEAD."""
+    return sum(len(value) for _, value in headers)
 
 
-def packed(captures: Iterable[tuple[Capture | RawCapture, Collector | None]]) -> bytes:
-    """Captures, each with what was collected of its answer, compressed into one block."""
-    return zstd.compress(msgspec.msgpack.encode([complete(*one) for one in captures]), LEVEL)
-
-
-def complete(capture: Capture | RawCapture, body: Collector | None) -> Capture:
-    """`capture` with what was collected of its answer."""
-    if isinstance(capture, RawCapture):
-        capture = capture.shown()
-    if body is not None:
-        capture = with_answer(capture, body.body())
-        if body.truncated:
-            capture = msgspec.structs.replace(capture, truncated=True)
-    return capture
-
-
-def with_answer(capture: Capture, body: bytes) -> Capture:
-    """`capture` with the answer `body`, decoded where its headers say how; else both stay as they are."""
-    headers = dict(capture.response_headers)
-    name = next((name for name in headers if name.lower() == "content-encoding"), None)
-    if name is not None:
-        # What cannot be decoded keeps its header, so that the reader knows what it is.
-        decoded = decode(body, headers[name].strip().lower(), bound=16 * max(len(body), 65_536))
-        if decoded is not None:
-            body = decoded
-            del headers[name]
-    return msgspec.structs.replace(capture, response_headers=headers, response_body=body)
-
-
-def decode(body: bytes, encoding: str, bound: int) -> bytes | None:
-    """`body` without its encoding, as far as it goes; None when it is not that, or is more than `bound`."""
-    plain = bytearray()
-    try:
-        decoder = decoder_for(encoding)
-        if decoder is None:
-            return body
-        for piece in decoder.feed(body):
-            plain += piece
-            if len(plain) > bound:
-                return None
-    except UndecodableError:
-        return None
-    return bytes(plain)
+def _parts(fresh: _Fresh) -> Parts:
+    """What a block is made of; only the headers become readable here."""
+    capture = fresh.capture.shown() if isinstance(fresh.capture, RawCapture) else fresh.capture
+    body = fresh.body
+    if body is None:
+        return Parts(capture, None)
+    if body.truncated:
+        capture = msgspec.structs.replace(capture, truncated=True)
+    return Parts(capture, body.parts)

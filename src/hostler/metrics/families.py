@@ -266,10 +266,10 @@ INTERNALS = {
     "hostler_event_listeners": ("gauge", "Listeners of the event streams."),
     "hostler_events_total": ("counter", "Events published."),
     "hostler_activity_lost_total": ("counter", "Finished requests that could not be recorded."),
-    "hostler_captures_bytes": ("gauge", "Memory that captures use, compressed."),
+    "hostler_captures_bytes": ("gauge", "Memory that captures use, those of running requests included."),
     "hostler_captures_skipped_total": (
         "counter",
-        "Captures that were not kept: too large, or too many at once.",
+        "Captures that were not kept: no room, or too many at once.",
     ),
 }
 

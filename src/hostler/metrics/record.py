@@ -141,6 +141,7 @@ class RequestRecord:
         "model",
         "path",
         "request_body",
+        "request_cut",
         "request_headers",
         "request_id",
         "response",
@@ -175,6 +176,7 @@ class RequestRecord:
         # Only for captures; None when nobody wants them.
         self.request_headers: Pairs | None = None
         self.request_body: bytes | None = None
+        self.request_cut = False  # there was no room for it
         self.response_headers: Pairs | None = None
         self.response: Collector | None = None
         self.trace: TraceContext | None = None  # when traces are made; `header()` goes to the engine

@@ -71,9 +71,11 @@ class Recorder:
         """Keep what is sent to the engine, if anybody wants captures; call it after the filters."""
         if not self._captures.enabled:
             return
+        self._captures.let_go(record.request_body)  # of a target that could not serve it
         record.request_headers = headers
         if rule_of(record.path).request_body:
-            record.request_body = body
+            record.request_body = self._captures.hold(body)
+            record.request_cut = record.request_body is None
 
     def capture_response(
         self, record: RequestRecord, headers: Iterable[tuple[bytes, bytes]]
@@ -132,6 +134,8 @@ class Recorder:
     def _keep(self, record: RequestRecord, row: ActivityRow) -> None:
         collector = record.response
         if record.request_headers is None or record.response_headers is None:
+            self._captures.let_go(record.request_body)
+            record.request_body = None
             if collector is not None:
                 collector.close()
             return
@@ -143,6 +147,7 @@ class Recorder:
                 record.request_headers,
                 record.request_body,
                 record.response_headers,
+                record.request_cut,
             ),
             collector,
         )

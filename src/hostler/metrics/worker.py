@@ -73,3 +73,4 @@ class Worker:
                 future.set_result(job())
             except BaseException as error:  # noqa: BLE001 - it belongs to who waits for the future
                 future.set_exception(error)
+            del job, future  # what they hold must not wait for the next one

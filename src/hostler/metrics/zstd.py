@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 
 if sys.version_info >= (3, 14):
-    from compression.zstd import ZstdDecompressor, ZstdError, compress, decompress
+    from compression.zstd import ZstdCompressor, ZstdDecompressor, ZstdError, compress, decompress
 else:
-    from backports.zstd import ZstdDecompressor, ZstdError, compress, decompress
+    from backports.zstd import ZstdCompressor, ZstdDecompressor, ZstdError, compress, decompress
 
-__all__ = ["ZstdDecompressor", "ZstdError", "compress", "decompress"]
+__all__ = ["ZstdCompressor", "ZstdDecompressor", "ZstdError", "compress", "decompress"]

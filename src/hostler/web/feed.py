@@ -248,6 +248,6 @@ class Feed:
             ("hostler_event_listeners", self._bus.listeners),
             ("hostler_events_total", self._bus.end),
             ("hostler_activity_lost_total", observatory.store.lost),
-            ("hostler_captures_bytes", observatory.captures.size),
+            ("hostler_captures_bytes", observatory.captures.held),
             ("hostler_captures_skipped_total", observatory.captures.skipped),
         )
