@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from hostler.clock import ManualClock
 from hostler.metrics import captures
 from hostler.metrics.capture_blocks import Capture
 from hostler.metrics.captures import OVERHEAD, Budget, Captures, Collector, rule_of, shown_headers
@@ -56,8 +57,10 @@ async def test_a_capture_comes_back() -> None:
 
 
 async def test_many_small_ones_share_blocks() -> None:
-    kept = Captures(200_000, on_problem=pytest.fail)
+    clock = ManualClock()
+    kept = Captures(200_000, on_problem=pytest.fail, clock=clock)
     for number in range(400):
+        clock.advance(0.1)
         answer = kept.collector()
         assert answer is not None
         answer.feed(f"answer {number}".encode())
@@ -81,6 +84,25 @@ async def test_many_small_ones_share_blocks() -> None:
     assert kept.held == 0
 
 
+async def test_what_comes_faster_than_anybody_could_look_is_not_compressed() -> None:
+    clock = ManualClock()
+    kept = Captures(100_000, on_problem=pytest.fail, clock=clock)
+    for number in range(1000):
+        clock.advance(0.0001)
+        keep(kept, capture(number, b"question"))
+        assert kept.held <= 100_000
+    await settled(kept)
+    held = [number for number in range(1000) if kept.has(number)]
+
+    assert held[-1] == 999
+    assert len(held) > 50
+    assert kept._packed < 1000  # the first block only, and that is gone again
+    found = await kept.get(999)
+    assert found is not None
+    assert found.request_body == b"question"
+    kept.close()
+
+
 async def test_a_capture_can_be_read_while_it_is_compressed() -> None:
     kept = Captures(5000, on_problem=pytest.fail)
     keep(kept, capture(1, b"x" * 300))
@@ -93,8 +115,10 @@ async def test_a_capture_can_be_read_while_it_is_compressed() -> None:
 
 
 async def test_the_oldest_make_room() -> None:
-    kept = Captures(20_000, on_problem=pytest.fail)
+    clock = ManualClock()
+    kept = Captures(20_000, on_problem=pytest.fail, clock=clock)
     for number in range(10):
+        clock.advance(1)
         keep(kept, capture(number, os.urandom(4000)))
         await settled(kept)
         assert kept.size <= 20_000

@@ -101,6 +101,7 @@ class Connection(asyncio.Protocol):
         self._until_close = False
         self._complete = False
         self._reusable = True
+        self._paused = False
         self._pieces: list[bytes] = []
         self._pending_headers: Headers = []
 
@@ -155,10 +156,12 @@ class Connection(asyncio.Protocol):
     def pause(self) -> None:
         """Stop reading: the sink is full."""
         if self.transport is not None and not self.transport.is_closing():
+            self._paused = True
             self.transport.pause_reading()
 
     def resume(self) -> None:
         """Read on."""
+        self._paused = False
         if self.transport is not None and not self.transport.is_closing():
             self.transport.resume_reading()
 
@@ -319,8 +322,9 @@ class Connection(asyncio.Protocol):
 
     def _finish(self) -> None:
         sink, self._sink = self._sink, None
-        # The last bytes may have filled the sink up; the next request must not find a deaf connection.
-        self.resume()
+        if self._paused:
+            # The last bytes may have filled the sink up; the next request must not find a deaf connection.
+            self.resume()
         if self._reusable and not self.closed and self._pool is not None:
             self._pool.give_back(self)
         else:

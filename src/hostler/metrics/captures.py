@@ -13,10 +13,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import lru_cache
+from operator import itemgetter
 from typing import NamedTuple
 
 import msgspec
 
+from hostler.clock import SYSTEM, Clock
 from hostler.errors import Busy
 from hostler.metrics.capture_blocks import Capture, Parts, packed, unpacked, whole
 from hostler.metrics.worker import Worker
@@ -26,8 +29,14 @@ MEGABYTE = 1_048_576
 MAX_WAITING = 64
 # Captures that are kept as they came: compressed together they shrink more, and cost a fifth.
 MAX_FRESH = MEGABYTE
-# What a capture takes beside its bodies: headers, names, objects.
+# No block more often than this: what comes faster pushes its predecessors out before anybody could look at
+# them, and to compress it would be most of what a small request costs. It is kept as it came, while it fits.
+PACK_SECONDS = 0.25
+# What a capture takes beside its bodies: headers, names, objects. And what one takes that is a frame.
 OVERHEAD = 1500
+FRAME_OVERHEAD = 200
+# Bodies up to this are copied into a frame: many small objects that lie about for long make everything slow.
+MAX_FRAME = 65_536
 REDACTED = "[REDACTED]"
 SECRET_HEADERS = frozenset((b"authorization", b"proxy-authorization", b"cookie", b"set-cookie", b"x-api-key"))
 
@@ -62,11 +71,17 @@ def shown_headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     """The first value of each header by its usual spelling, without secrets."""
     shown: dict[str, str] = {}
     for name, value in headers:
-        text = "-".join(word.capitalize() for word in name.decode("latin-1").split("-"))
+        text, secret = _spelled(name)
         if text not in shown:
-            secret = name.lower() in SECRET_HEADERS
             shown[text] = REDACTED if secret else value.decode("latin-1")
     return shown
+
+
+@lru_cache(maxsize=512)
+def _spelled(name: bytes) -> tuple[str, bool]:
+    """A header's usual spelling, and whether it holds a secret."""
+    text = "-".join(word.capitalize() for word in name.decode("latin-1").split("-"))
+    return text, name.lower() in SECRET_HEADERS
 
 
 class Budget:
@@ -115,8 +130,15 @@ class Collector:
 
     def feed(self, data: bytes) -> None:
         """Keep `data`, or what there is room for; after the first cut nothing more is kept."""
-        if self.truncated:
-            return
+        size, budget = len(data), self._budget
+        if budget.held + size <= budget.limit and not self.truncated:
+            budget.held += size
+            self.held += size
+            self.parts.append(data)
+        elif not self.truncated:
+            self._feed_some(data)
+
+    def _feed_some(self, data: bytes) -> None:
         # One answer may push out others up to half of everything; a giant leaves the rest alone.
         room = self._budget.take(len(data), push=2 * self.held < self._budget.limit)
         if room < len(data):
@@ -158,10 +180,25 @@ class RawCapture(NamedTuple):
         )
 
 
-class _Fresh(NamedTuple):
-    """A capture as it came, what was collected of its answer, and what it takes beside that."""
+class _Frame(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A small capture as it came, to be kept as one piece of memory instead of dozens."""
 
-    capture: Capture | RawCapture
+    raw: RawCapture
+    answer: list[bytes] | None
+    truncated: bool
+
+
+_encode_frame = msgspec.msgpack.Encoder().encode
+_decode_frame = msgspec.msgpack.Decoder(_Frame).decode
+
+
+class _Fresh(NamedTuple):
+    """A capture as it came, what was collected of its answer, and what it takes beside that.
+
+    `capture` is a frame, and has its answer, where it is small.
+    """
+
+    capture: Capture | RawCapture | bytes
     body: Collector | None
     size: int
 
@@ -170,17 +207,39 @@ class _Fresh(NamedTuple):
         """All bytes of it."""
         return self.size + (self.body.held if self.body is not None else 0)
 
+    @property
+    def spare(self) -> int:
+        """What is there twice while it is compressed: answers go meanwhile, the rest afterwards."""
+        return self.size if isinstance(self.capture, bytes) else len(self.capture.request_body or b"")
+
+    def parts(self) -> Parts:
+        """What a block is made of; only the headers become readable here."""
+        capture, body = self.capture, self.body
+        if isinstance(capture, bytes):
+            frame = _decode_frame(capture)
+            shown, answer, truncated = frame.raw.shown(), frame.answer, frame.truncated
+        else:
+            shown = capture.shown() if isinstance(capture, RawCapture) else capture
+            answer, truncated = (None, False) if body is None else (body.parts, body.truncated)
+        if truncated:
+            shown = msgspec.structs.replace(shown, truncated=True)
+        return Parts(shown, answer)
+
 
 class Captures:
     """The newest captures by the id of their row, at most `limit` bytes of them; 0 is off.
 
     The newest are kept as they came; when those are more than a quarter of the limit (or 1 MB), the older
-    ones of them are compressed into one block by another thread. Only the event loop's thread may call it.
+    ones of them are compressed into one block by another thread, a few times a second at most. `enabled` says
+    whether anybody should collect anything. Only the event loop's thread may call it.
     `on_problem` is told about the first capture that found no room.
     """
 
-    def __init__(self, limit: int, *, on_problem: Callable[[str], None]) -> None:
+    def __init__(self, limit: int, *, on_problem: Callable[[str], None], clock: Clock = SYSTEM) -> None:
+        self._clock = clock
+        self._packed_at = float("-inf")
         self._budget = Budget(limit, self._reclaim)
+        self.enabled = limit > 0
         self._on_problem = on_problem
         self._fresh: OrderedDict[int, _Fresh] = OrderedDict()
         self._fresh_size = 0
@@ -195,11 +254,6 @@ class Captures:
         limit = self._budget.limit
         count = len(self._fresh) + len(self._block_of)
         return f"<Captures {count}, {self.held} of {limit} B, {len(self._waiting)} waiting>"
-
-    @property
-    def enabled(self) -> bool:
-        """Whether anybody should collect anything."""
-        return self._budget.limit > 0
 
     @property
     def held(self) -> int:
@@ -225,29 +279,57 @@ class Captures:
 
     def let_go(self, body: bytes | None) -> None:
         """There will be no capture of a request whose body was held."""
-        self._budget.give(len(body or b""))
+        if body is not None:
+            self._budget.give(len(body))
 
     def resize(self, limit: int) -> None:
         """Another limit; the newest captures that fit into it stay."""
         self._budget.limit = limit
+        self.enabled = limit > 0
         self._reclaim(self._budget.held - limit)
 
     def add(self, capture: Capture | RawCapture, body: Collector | None = None) -> None:
         """Keep `capture`, whose request was held, with what `body` holds as its answer."""
-        size = len(capture.request_body or b"") + OVERHEAD
-        if isinstance(capture, RawCapture):
-            size += _size(capture.request_headers) + _size(capture.response_headers)
-        fresh = _Fresh(capture, body, size)
-        if not self.enabled or not self._budget.take_all(size - len(capture.request_body or b"")):
-            self.let_go(capture.request_body)
-            if body is not None:
-                body.close()
+        request = len(capture.request_body or b"")
+        if (
+            isinstance(capture, RawCapture)
+            and self.enabled
+            and request + (body.held if body is not None else 0) <= MAX_FRAME
+        ):
+            fresh = self._framed(capture, request, body)
+        else:
+            fresh = self._whole(capture, request, body)
+        if fresh is None:
             self._skip([capture.id])
             return
         self._fresh[capture.id] = fresh
         self._fresh_size += fresh.held
         if self._fresh_size > min(self._budget.limit // 4, MAX_FRESH):
-            self._pack()
+            now = self._clock.monotonic()
+            if now - self._packed_at >= PACK_SECONDS:
+                self._packed_at = now
+                self._pack()
+
+    def _framed(self, raw: RawCapture, request: int, body: Collector | None) -> _Fresh | None:
+        if body is None:
+            frame = _encode_frame(_Frame(raw, None, truncated=False))
+        else:
+            frame = _encode_frame(_Frame(raw, body.parts, truncated=body.truncated))
+            body.close()
+        self._budget.give(request)
+        size = len(frame) + FRAME_OVERHEAD
+        return _Fresh(frame, None, size) if self._budget.take_all(size) else None
+
+    def _whole(self, capture: Capture | RawCapture, request: int, body: Collector | None) -> _Fresh | None:
+        size = request + OVERHEAD
+        if isinstance(capture, RawCapture):
+            size += _size(capture.request_headers) + _size(capture.response_headers)
+        if self.enabled and self._budget.take_all(size - request):
+            return _Fresh(capture, body, size)
+        self.let_go(capture.request_body)
+        if body is not None:
+            body.close()
+        return None
 
     def has(self, number: int) -> bool:
         """Whether there is, or will be in a moment, a capture of row `number`."""
@@ -257,8 +339,7 @@ class Captures:
         """The capture of row `number`, made on the compressor's thread; None without one. Raises Busy."""
         fresh = self._fresh.get(number)
         if fresh is not None:
-            parts = _parts(fresh)
-            return await asyncio.wrap_future(self._work.submit(lambda: whole(parts)))
+            return await asyncio.wrap_future(self._work.submit(lambda: whole(fresh.parts())))
         packing = self._waiting.get(number)
         if packing is not None:
             block = await asyncio.wrap_future(packing)
@@ -275,16 +356,16 @@ class Captures:
             self._forget_oldest()
 
     def _pack(self) -> None:
-        """Have the older half of the fresh ones compressed."""
-        half = self._fresh_size // 2
+        """Have the older half of the fresh ones compressed, or as many of them as make a block."""
+        half = max(self._fresh_size // 2, self._fresh_size - MAX_FRESH)
+        ids: list[int] = []
         chosen: list[_Fresh] = []
         while self._fresh and (not chosen or self._fresh_size > half):
-            _, fresh = self._fresh.popitem(last=False)
+            number, fresh = self._fresh.popitem(last=False)
             self._fresh_size -= fresh.held
+            ids.append(number)
             chosen.append(fresh)
-        ids = [one.capture.id for one in chosen]
-        # Answers go as they are compressed, requests afterwards.
-        spare = sum(len(one.capture.request_body or b"") for one in chosen)
+        spare = sum(one.spare for one in chosen)
         future = self._compressing(chosen, spare)
         if future is None:
             self.skipped += len(chosen)
@@ -295,8 +376,9 @@ class Captures:
         loop = asyncio.get_running_loop()
 
         def finished(done: Future[bytearray]) -> None:
+            for number in ids:
+                del self._waiting[number]
             for one in chosen:
-                del self._waiting[one.capture.id]
                 self._release(one)
             chosen.clear()  # whoever still holds this function must not hold them
             self._budget.give(spare)
@@ -314,7 +396,7 @@ class Captures:
         if not self._budget.take_all(spare):
             return None
         try:
-            return self._work.submit(lambda: packed(_parts(one) for one in chosen))
+            return self._work.submit(lambda: packed(one.parts() for one in chosen))
         except Busy:
             self._budget.give(spare)
             return None
@@ -363,15 +445,7 @@ class Captures:
 
 def _size(headers: Iterable[tuple[bytes, bytes]]) -> int:
     """Of what headers take the part that a client chooses; the rest is in OVERHEAD."""
-    return sum(len(value) for _, value in headers)
+    return len(b"".join(map(_value, headers)))
 
 
-def _parts(fresh: _Fresh) -> Parts:
-    """What a block is made of; only the headers become readable here."""
-    capture = fresh.capture.shown() if isinstance(fresh.capture, RawCapture) else fresh.capture
-    body = fresh.body
-    if body is None:
-        return Parts(capture, None)
-    if body.truncated:
-        capture = msgspec.structs.replace(capture, truncated=True)
-    return Parts(capture, body.parts)
+_value = itemgetter(1)

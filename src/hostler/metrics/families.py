@@ -114,14 +114,13 @@ class RequestFamilies:
 class _ModelSeries:
     """The series of one model, looked up once; those of a kind that it never has are not made."""
 
-    __slots__ = ("_bytes_in", "_bytes_out", "_families", "_model", "_outcomes", "_spans")
-
     def __init__(self, families: RequestFamilies, model: str) -> None:
         self._families = families
         self._model = model
         self._bytes_in = families.bytes.series(model, "in")
         self._bytes_out = families.bytes.series(model, "out")
         self._outcomes: dict[tuple[int, str], CounterSeries] = {}
+        self._tokens: dict[str, CounterSeries] = {}
         self._spans: dict[Histogram, HistogramSeries] = {}
 
     def count(self, row: ActivityRow) -> None:
@@ -133,42 +132,41 @@ class _ModelSeries:
         found.value += 1
         self._bytes_in.value += row.bytes_in
         self._bytes_out.value += row.bytes_out
-        self._count_tokens(row)
+        for kind, tokens in (
+            ("input", row.input_tokens),
+            ("output", row.output_tokens),
+            ("cached", row.cache_tokens),
+            ("drafted", row.draft_tokens),
+            ("draft_accepted", row.draft_accepted_tokens),
+        ):
+            if tokens > 0:
+                (self._tokens.get(kind) or self._new_tokens(kind)).value += tokens
         self._count_spans(row)
 
-    def _count_tokens(self, row: ActivityRow) -> None:
-        model, tokens = self._model, self._families.tokens
-        if row.input_tokens > 0:
-            tokens.add(row.input_tokens, model, "input")
-        if row.output_tokens > 0:
-            tokens.add(row.output_tokens, model, "output")
-        if row.cache_tokens > 0:
-            tokens.add(row.cache_tokens, model, "cached")
-        if row.draft_tokens > 0:
-            tokens.add(row.draft_tokens, model, "drafted")
-        if row.draft_accepted_tokens > 0:
-            tokens.add(row.draft_accepted_tokens, model, "draft_accepted")
+    def _new_tokens(self, kind: str) -> CounterSeries:
+        found = self._tokens[kind] = self._families.tokens.series(self._model, kind)
+        return found
 
     def _count_spans(self, row: ActivityRow) -> None:
-        families, observe = self._families, self._observe
-        if row.error_kind is not ErrorKind.CANCELLED:
-            observe(families.duration, row.duration_ms / 1000)
-        if row.queue_ms >= 0:
-            observe(families.queue, row.queue_ms / 1000)
-        if row.first_byte_ms >= 0:
-            observe(families.first_byte, row.first_byte_ms / 1000)
-        if row.first_token_ms >= 0:
-            observe(families.first_token, row.first_token_ms / 1000)
-        if row.load_ms > 0:
-            observe(families.load_wait, row.load_ms / 1000)
+        families = self._families
+        known = self._spans
+        cancelled = row.error_kind is ErrorKind.CANCELLED
+        for family, milliseconds in (
+            (families.duration, -1 if cancelled else row.duration_ms),
+            (families.queue, row.queue_ms),
+            (families.first_byte, row.first_byte_ms),
+            (families.first_token, row.first_token_ms),
+            (families.load_wait, row.load_ms or -1),
+        ):
+            if milliseconds >= 0:
+                (known.get(family) or self._new_span(family)).observe(milliseconds / 1000)
         if row.tokens_per_second > 0:
-            observe(families.speed, row.tokens_per_second)
+            family = families.speed
+            (known.get(family) or self._new_span(family)).observe(row.tokens_per_second)
 
-    def _observe(self, family: Histogram, value: float) -> None:
-        found = self._spans.get(family)
-        if found is None:
-            found = self._spans[family] = family.series(self._model)
-        found.observe(value)
+    def _new_span(self, family: Histogram) -> HistogramSeries:
+        found = self._spans[family] = family.series(self._model)
+        return found
 
 
 def status_class(status: int) -> str:

@@ -114,6 +114,9 @@ class Tokens:
     estimated: bool = False
 
 
+NO_TOKENS = Tokens()  # of answers that said nothing; never written
+
+
 class RequestRecord:
     """A request that runs; `Recorder.begin` makes it, the gateway writes its fields as it learns them.
 
@@ -167,7 +170,7 @@ class RequestRecord:
         self.content_type = ""
         self.bytes_in = 0
         self.bytes_out = 0
-        self.tokens = Tokens()
+        self.tokens = NO_TOKENS
         self.engine_ms = 0.0  # the engine's own time for prompt and answer, where it says
         self.finish_reason = ""
         self.error = ""

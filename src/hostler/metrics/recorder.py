@@ -71,7 +71,8 @@ class Recorder:
         """Keep what is sent to the engine, if anybody wants captures; call it after the filters."""
         if not self._captures.enabled:
             return
-        self._captures.let_go(record.request_body)  # of a target that could not serve it
+        if record.request_body is not None:
+            self._captures.let_go(record.request_body)  # of a target that could not serve it
         record.request_headers = headers
         if rule_of(record.path).request_body:
             record.request_body = self._captures.hold(body)

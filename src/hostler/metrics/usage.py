@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from hostler.metrics.decoding import Decoder, UndecodableError, decoder_for
-from hostler.metrics.record import UNKNOWN, Tokens, shortened
+from hostler.metrics.record import NO_TOKENS, UNKNOWN, Tokens, shortened
 
 # Of a stream: its first events (Anthropic tells the input there), and its last ones, where the others tell.
 # A thousand open streams hold some 20 MB of them.
@@ -49,7 +49,7 @@ class Usage:
     the engine's own, told behind a status that promised success.
     """
 
-    tokens: Tokens = field(default_factory=Tokens)
+    tokens: Tokens = field(default_factory=lambda: NO_TOKENS)
     engine_ms: float = 0.0
     finish_reason: str = ""
     error: str = ""
@@ -246,7 +246,9 @@ class _Found:
 
     def _read_error(self, found: Json) -> None:
         """An engine that fails behind a 200 says so in `error`; OpenAI's event of that type is one itself."""
-        error = found if found.get("type") == "error" and "error" not in found else found.get("error")
+        error = found.get("error")
+        if "error" not in found and found.get("type") == "error":
+            error = found
         if error and not self.error:
             self.error = _error_in({"error": error}) or "the engine reported an error"
 
@@ -254,22 +256,20 @@ class _Found:
         timings, metrics = found.get("timings"), found.get("metrics")
         self.timings = timings if isinstance(timings, dict) else self.timings
         self.metrics = metrics if isinstance(metrics, dict) else self.metrics
+        choices = found.get("choices")
+        if isinstance(choices, list) and choices and isinstance(choices[0], dict):
+            reason = choices[0].get("finish_reason")  # where it nearly always is
+            if isinstance(reason, str) and reason and reason != "none":
+                self.reason = reason
+                return
         self.reason = _reason(found) or self.reason
 
     def usage(self) -> Usage:
-        result = Usage(finish_reason=self.reason[:64], error=self.error, failed=bool(self.error))
-        if not (self.has_usage or self.timings is not None or self.metrics is not None):
-            return result
-        result.found = True
-        tokens = result.tokens = Tokens(
-            input=self.input,
-            output=self.output,
-            cached=self.cached,
-            draft=UNKNOWN,
-            draft_accepted=UNKNOWN,
-            prompt_per_second=UNKNOWN,
-            tokens_per_second=UNKNOWN,
-        )
+        found = self.has_usage or self.timings is not None or self.metrics is not None
+        tokens = NO_TOKENS
+        if found:
+            tokens = Tokens(self.input, self.output, self.cached, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN)
+        result = Usage(tokens, 0.0, self.reason[:64], self.error, found, bool(self.error))
         if self.metrics is not None:
             _apply_metrics(tokens, self.metrics)
         if self.timings is not None:

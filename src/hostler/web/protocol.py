@@ -112,12 +112,16 @@ class HostlerProtocol(HttpToolsProtocol):
         was_in_head, self._head_began = self._in_head, False
         self._read_bytes = len(data)
         try:
-            self._feed(parser, data)
+            try:
+                parser.feed_data(data)
+            except httptools.HttpParserUpgrade as stopped:
+                self._stopped(data[stopped.args[0] :])
         except httptools.HttpParserError as error:
             self._refuse(ClientError(f"this is not a valid HTTP request ({error})"))
             return
         if self._held:
             self._settle()
+            return
         if not self._in_head or self._deaf:
             self._count_barren(len(data))
             return
@@ -154,7 +158,8 @@ class HostlerProtocol(HttpToolsProtocol):
         if self._resuming:
             return
         self._in_head = False
-        self._stop_head_timer()
+        if self._head_timer is not None:
+            self._stop_head_timer()
         if self._deaf:
             return
         headers = self.headers
@@ -215,7 +220,8 @@ class HostlerProtocol(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
+        if self.flow.read_paused:
+            self.flow.resume_reading()
         if self.pipeline:
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
@@ -245,7 +251,9 @@ class HostlerProtocol(HttpToolsProtocol):
             if self._held_timer is None:
                 self._held_timer = self.loop.call_later(HELD_SECONDS, self._open_held)
             return
-        self._stop_holding()
+        self._held = False
+        if self._held_timer is not None:
+            self._stop_holding()
         call = Call(self, b"POST", self.url, self.headers, self._given, self._held_body, self._keep_alive)
         self._held_body = b""
         before, self.cycle, self._call = self.cycle, call, call  # type: ignore[assignment]  # all that is used
@@ -268,9 +276,9 @@ class HostlerProtocol(HttpToolsProtocol):
 
     def _stop_holding(self) -> None:
         self._held = False
-        if self._held_timer is not None:
-            self._held_timer.cancel()
-            self._held_timer = None
+        timer, self._held_timer = self._held_timer, None
+        if timer is not None:
+            timer.cancel()
 
     # -- inner ------------------------------------------------------------------------------------------
 
@@ -443,20 +451,22 @@ class HostlerProtocol(HttpToolsProtocol):
         else:
             self.transport.close()
 
-    def _feed(self, parser: httptools.HttpRequestParser, data: bytes) -> None:
-        while data:
+    def _stopped(self, data: bytes) -> None:
+        """The parser has read a request that wishes to switch, and leaves us `data`, which is behind it."""
+        while True:
+            if self._may_switch():
+                self._switching = self.cycle
+                self._wait_to_switch(data)
+                return
+            # No protocol to switch to: the request is answered as if it had not asked, and what comes after
+            # it is its body, which the parser overlooks, or the next one.
+            parser = self._resume() if self._bodiless else self.parser
+            if not data:
+                return
             try:
                 parser.feed_data(data)
             except httptools.HttpParserUpgrade as stopped:
                 data = data[stopped.args[0] :]
-                if self._may_switch():
-                    self._switching = self.cycle
-                    self._wait_to_switch(data)
-                    return
-                if self._bodiless:
-                    parser = self._resume()
-                # No protocol to switch to: the request is answered as if it had not asked, and what comes
-                # after it is the next one.
             else:
                 return
 
