@@ -8,6 +8,7 @@ then is cut off and marked. So memory never holds more than the limit.
 from __future__ import annotations
 
 import asyncio
+import bisect
 import contextlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -28,7 +29,7 @@ MEGABYTE = 1_048_576
 # Blocks that wait to be compressed; their bytes count in the budget.
 MAX_WAITING = 64
 # Captures that are kept as they came: compressed together they shrink more, and cost a fifth.
-MAX_FRESH = MEGABYTE
+MAX_FRESH = MEGABYTE // 2
 # No block more often than this: what comes faster pushes its predecessors out before anybody could look at
 # them, and to compress it would be most of what a small request costs. It is kept as it came, while it fits.
 PACK_SECONDS = 0.25
@@ -226,10 +227,28 @@ class _Fresh(NamedTuple):
         return Parts(shown, answer)
 
 
-class Captures:
-    """The newest captures by the id of their row, at most `limit` bytes of them; 0 is off.
+class _Block(NamedTuple):
+    """Captures that were compressed together: bit N of `ids` says that `first` + N is one of them.
 
-    The newest are kept as they came; when those are more than a quarter of the limit (or 1 MB), the older
+    Small requests of one kind shrink to ten bytes each: an index of objects would be larger than they are.
+    """
+
+    first: int
+    ids: int
+    data: bytearray
+
+    @property
+    def size(self) -> int:
+        return len(self.data) + self.ids.bit_length() // 8
+
+    def has(self, number: int) -> bool:
+        return number >= self.first and bool(self.ids >> (number - self.first) & 1)
+
+
+class Captures:
+    """The newest captures by the id of their row, at most `limit` bytes of them; 0 is off. Ids only grow.
+
+    The newest are kept as they came; when those are more than a quarter of the limit (or 512 KB), the older
     ones of them are compressed into one block by another thread, a few times a second at most. `enabled` says
     whether anybody should collect anything. Only the event loop's thread may call it.
     `on_problem` is told about the first capture that found no room.
@@ -244,15 +263,14 @@ class Captures:
         self._fresh: OrderedDict[int, _Fresh] = OrderedDict()
         self._fresh_size = 0
         self._waiting: dict[int, Future[bytearray]] = {}
-        self._blocks: OrderedDict[int, tuple[list[int], bytearray]] = OrderedDict()  # by the first of its ids
-        self._block_of: dict[int, int] = {}
+        self._blocks: list[_Block] = []  # oldest first
         self._work = Worker("capture compressor", bound=MAX_WAITING)
         self._packed = 0
         self.skipped = 0  # too large, or too many at once
 
     def __repr__(self) -> str:
         limit = self._budget.limit
-        count = len(self._fresh) + len(self._block_of)
+        count = len(self._fresh) + sum(block.ids.bit_count() for block in self._blocks)
         return f"<Captures {count}, {self.held} of {limit} B, {len(self._waiting)} waiting>"
 
     @property
@@ -333,7 +351,7 @@ class Captures:
 
     def has(self, number: int) -> bool:
         """Whether there is, or will be in a moment, a capture of row `number`."""
-        return number in self._fresh or number in self._block_of or number in self._waiting
+        return number in self._fresh or number in self._waiting or self._block_of(number) is not None
 
     async def get(self, number: int) -> Capture | None:
         """The capture of row `number`, made on the compressor's thread; None without one. Raises Busy."""
@@ -343,11 +361,16 @@ class Captures:
         packing = self._waiting.get(number)
         if packing is not None:
             block = await asyncio.wrap_future(packing)
-        elif number in self._block_of:
-            _, block = self._blocks[self._block_of[number]]
         else:
-            return None
+            found = self._block_of(number)
+            if found is None:
+                return None
+            block = found.data
         return await asyncio.wrap_future(self._work.submit(lambda: unpacked(block, number)))
+
+    def _block_of(self, number: int) -> _Block | None:
+        at = bisect.bisect_right(self._blocks, number, key=lambda block: block.first) - 1
+        return self._blocks[at] if at >= 0 and self._blocks[at].has(number) else None
 
     def close(self) -> None:
         """Forget everything."""
@@ -406,13 +429,13 @@ class Captures:
         if fresh.body is not None:
             fresh.body.close()
 
-    def _keep(self, ids: list[int], block: bytearray) -> None:
-        if not self._budget.take_all(len(block)):
+    def _keep(self, ids: list[int], data: bytearray) -> None:
+        block = _Block(ids[0], sum(1 << number - ids[0] for number in ids), data)
+        if not self._budget.take_all(block.size):
             self._skip(ids)
             return
-        self._blocks[ids[0]] = ids, block
-        self._block_of.update(dict.fromkeys(ids, ids[0]))
-        self._packed += len(block)
+        self._blocks.append(block)
+        self._packed += block.size
 
     def _skip(self, ids: list[int]) -> None:
         if not self.enabled:
@@ -432,11 +455,9 @@ class Captures:
 
     def _forget_oldest(self) -> None:
         if self._blocks:
-            _, (ids, oldest) = self._blocks.popitem(last=False)
-            self._packed -= len(oldest)
-            self._budget.give(len(oldest))
-            for number in ids:
-                del self._block_of[number]
+            size = self._blocks.pop(0).size  # a few hundred at most
+            self._packed -= size
+            self._budget.give(size)
             return
         _, fresh = self._fresh.popitem(last=False)
         self._fresh_size -= fresh.held
