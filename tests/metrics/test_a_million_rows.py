@@ -15,7 +15,7 @@ import pytest
 from hostler.metrics.activity import ActivityStore
 from hostler.metrics.database import Database
 from hostler.metrics.query import ActivityQuery
-from hostler.metrics.writer import StoreSettings
+from hostler.metrics.settings import StoreSettings
 
 from .rows import row
 

@@ -16,7 +16,7 @@ from hostler.metrics import activity
 from hostler.metrics.activity import ActivityStore
 from hostler.metrics.query import ActivityQuery
 from hostler.metrics.record import ErrorKind, RequestRecord, row_of
-from hostler.metrics.writer import StoreSettings
+from hostler.metrics.settings import StoreSettings
 
 from .rows import BEGAN, row
 

@@ -15,7 +15,7 @@ from hostler.metrics.query import ActivityQuery
 from hostler.metrics.record import ErrorKind, RequestRecord, Tokens, shortened
 from hostler.metrics.recorder import Recorder
 from hostler.metrics.registry import Registry
-from hostler.metrics.writer import StoreSettings
+from hostler.metrics.settings import StoreSettings
 
 
 class Parts:

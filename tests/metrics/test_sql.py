@@ -9,8 +9,8 @@ import pytest
 
 from hostler.metrics.activity import ActivityStore
 from hostler.metrics.query import ActivityQuery
+from hostler.metrics.settings import StoreSettings
 from hostler.metrics.sql import metadata_of
-from hostler.metrics.writer import StoreSettings
 
 from .rows import BEGAN, row
 

@@ -5,30 +5,34 @@ latest `FLUSH_SECONDS` after they came. A file is read through a second connecti
 a long question never keeps rows from being written. A file that cannot be used is one warning: the rows are
 kept in a bounded database in memory, and go into the file when it can be written again.
 
-Without a file rows are only put into the database when somebody asks: most are pushed out before.
+Without a file rows are only put into the database when somebody asks: most are pushed out before. Until then
+SQLite is not even loaded, which saves 2 MB.
 """
 
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from hostler.clock import SYSTEM, Clock
 from hostler.errors import Busy
-from hostler.metrics import database
-from hostler.metrics.database import Database
 from hostler.metrics.query import ActivityQuery
 from hostler.metrics.record import ActivityRow
+from hostler.metrics.settings import StoreSettings
 from hostler.metrics.speeds import SpeedHistogram, histogram, steps_as_speeds
 from hostler.metrics.totals import ModelTotals
 from hostler.metrics.worker import Worker
-from hostler.metrics.writer import StoreSettings, Writer
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from hostler.metrics.database import Database
+    from hostler.metrics.writer import Writer
 
 T = TypeVar("T")
 
@@ -81,16 +85,16 @@ class ActivityStore:
         self.before_reading: Callable[[], None] = lambda: None  # whoever holds rows back gives them here
         self._loop: asyncio.AbstractEventLoop | None = None
         self._clock = clock
+        self._settings = settings
         self._pending: deque[ActivityRow] = deque()
         self._lazy = settings.path is None
-        self._rows_wanted = settings.memory_rows
         self._outstanding = 0
         self._flush: asyncio.TimerHandle | None = None
         self._closed = False
         self.lost = 0  # rows that never got into a database
         self._file, problem = _open(settings.path)
         self._next_id = (self._file.last_id() if self._file is not None else 0) + 1
-        self._writer = Writer(settings, self._file, clock=clock)
+        self._made: Writer | None = None
         self._work = Worker("activity writer", bound=MAX_QUESTIONS)
         self._reading = Worker("activity reader", bound=MAX_QUESTIONS)
         self._reader: sqlite3.Connection | None = None
@@ -100,8 +104,16 @@ class ActivityStore:
             self._work.submit(self._writer.count_all, urgent=True)
 
     def __repr__(self) -> str:
-        where = self._writer.settings.path or "memory"
+        where = self._settings.path or "memory"
         return f"<ActivityStore in {where} | next {self._next_id}, {self._outstanding} to write>"
+
+    @property
+    def _writer(self) -> Writer:
+        if self._made is None:
+            from hostler.metrics.writer import Writer
+
+            self._made = Writer(self._settings, self._file, clock=self._clock)
+        return self._made
 
     # -- writing ----------------------------------------------------------------------------------------
 
@@ -120,7 +132,7 @@ class ActivityStore:
             return
         self._pending.append(row)
         if self._lazy:
-            if len(self._pending) > self._rows_wanted:
+            if len(self._pending) > self._settings.memory_rows:
                 self._pending.popleft()  # it would be deleted as soon as the others are written
             return
         self._outstanding += 1
@@ -132,15 +144,17 @@ class ActivityStore:
 
     def configure(self, settings: StoreSettings) -> None:
         """Other bounds from now on; the path stays, a store for another file is another store."""
-        settings = replace(settings, path=self._writer.settings.path)
-        self._rows_wanted = settings.memory_rows
-        self._work.submit(lambda: self._writer.configure(settings), urgent=True)
+        self._settings = settings = replace(settings, path=self._settings.path)
+        if self._made is not None:
+            writer = self._made
+            self._work.submit(lambda: writer.configure(settings), urgent=True)
 
     async def close(self) -> None:
         """Write what is left and close the database; rows that come later are lost. Any number of times."""
         if self._closed:
             return
-        self._send()
+        if self._made is not None:
+            self._send()
         self._closed = True
         # The reader first: the last to close puts everything into the one file, and the reader may not write.
         if self._reader is not None:
@@ -148,9 +162,10 @@ class ActivityStore:
         read = self._reading.submit(self._close_reader, urgent=True)
         self._reading.close()
         await asyncio.wrap_future(read)
-        last = self._work.submit(self._writer.close, urgent=True)
+        last = self._work.submit(self._made.close, urgent=True) if self._made is not None else None
         self._work.close()
-        await asyncio.wrap_future(last)
+        if last is not None:
+            await asyncio.wrap_future(last)
 
     def _send(self) -> None:
         if self._flush is not None:
@@ -163,6 +178,7 @@ class ActivityStore:
         if self._lazy:
             self._outstanding += len(rows)
         loop = self._loop = asyncio.get_running_loop()
+        writer = self._writer
 
         def written(future: Future[list[str]]) -> None:
             try:
@@ -170,7 +186,7 @@ class ActivityStore:
             except RuntimeError:  # the loop is closed: nobody is left to be told
                 pass
 
-        self._work.submit(lambda: self._writer.write(rows), urgent=True).add_done_callback(written)
+        self._work.submit(lambda: writer.write(rows), urgent=True).add_done_callback(written)
 
     def _written(self, count: int, future: Future[list[str]]) -> None:
         self._outstanding -= count
@@ -180,12 +196,15 @@ class ActivityStore:
             self._on_problem(f"activity: {count} rows could not be kept: {error}")
             return
         for text in future.result():
-            (self._on_problem if self._writer.failing else self._on_news)(text)
+            failing = self._made is not None and self._made.failing
+            (self._on_problem if failing else self._on_news)(text)
 
     # -- reading ----------------------------------------------------------------------------------------
 
     async def page(self, query: ActivityQuery) -> Page:
         """The page that `query` asks for. Raises Busy when too many ask or the question takes too long."""
+        from hostler.metrics import database
+
         total = await self._kept_total(query)
 
         def ask(connection: sqlite3.Connection) -> Page:
@@ -200,6 +219,8 @@ class ActivityStore:
         Up to `database.EXACT_ROWS` rows percentiles are those of the speeds themselves, beyond that they are
         off by up to half a percent. Raises Busy.
         """
+        from hostler.metrics import database
+
         kept = await self._kept(query)
         if kept is not None and kept.requests > database.EXACT_ROWS:
             return _stats_of_steps(kept)
@@ -218,6 +239,8 @@ class ActivityStore:
 
     async def rows(self, query: ActivityQuery) -> list[ActivityRow]:
         """The rows of the page alone, without counting the others. Raises Busy."""
+        from hostler.metrics import database
+
         return await self._ask(lambda connection: database.page(connection, query))
 
     async def _kept_total(self, query: ActivityQuery) -> int | None:
@@ -230,18 +253,22 @@ class ActivityStore:
         self._send()
         if not query.only_models:
             return None
-        return await self._soon(self._work.submit(lambda: self._writer.totals(query.models)))
+        writer = self._writer
+        return await self._soon(self._work.submit(lambda: writer.totals(query.models)))
 
     async def _ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
+        import sqlite3
+
         self.before_reading()
         self._send()
-        in_file = await self._soon(self._work.submit(lambda: self._writer.uses_file))
+        writer = self._writer
+        in_file = await self._soon(self._work.submit(lambda: writer.uses_file))
         if in_file is None and self._file is not None:
             in_file = True
         try:
             if in_file:
                 return await asyncio.wrap_future(self._reading.submit(lambda: self._read(question)))
-            return await asyncio.wrap_future(self._work.submit(lambda: self._writer.ask(question)))
+            return await asyncio.wrap_future(self._work.submit(lambda: writer.ask(question)))
         except sqlite3.OperationalError as error:
             if "interrupted" in str(error):
                 raise Busy("the question takes too long: ask for fewer rows") from error
@@ -258,9 +285,13 @@ class ActivityStore:
             return None
 
     def _read(self, question: Callable[[sqlite3.Connection], T]) -> T:
+        import sqlite3
+
+        from hostler.metrics import database
+
         if self._reader is None:
-            assert self._writer.settings.path is not None
-            self._reader = database.open_for_reading(self._writer.settings.path)
+            assert self._settings.path is not None
+            self._reader = database.open_for_reading(self._settings.path)
         try:
             with database.limited(self._reader):
                 return question(self._reader)
@@ -277,6 +308,10 @@ class ActivityStore:
 def _open(path: Path | None) -> tuple[Database | None, str]:
     if path is None:
         return None, ""
+    import sqlite3
+
+    from hostler.metrics.database import Database
+
     try:
         # Before the server listens, so that ids are known; a file somebody holds is not waited for long.
         return Database(path, busy_seconds=1.0), ""

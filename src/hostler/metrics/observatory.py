@@ -20,9 +20,9 @@ from hostler.metrics.performance import PerformanceMonitor, stamp
 from hostler.metrics.prometheus import add_machine
 from hostler.metrics.recorder import Recorder
 from hostler.metrics.registry import Registry
+from hostler.metrics.settings import StoreSettings
 from hostler.metrics.tracing import Tracer
 from hostler.metrics.worker import Worker
-from hostler.metrics.writer import StoreSettings
 
 
 def settings_of(config: Config) -> StoreSettings:

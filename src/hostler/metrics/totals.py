@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from hostler.metrics.record import ActivityRow
 from hostler.metrics.speeds import step_of, step_sql
+
+if TYPE_CHECKING:
+    import sqlite3
 
 _SUMS = """SELECT model_id, COUNT(*), SUM(MAX(input_tokens, 0)), SUM(MAX(output_tokens, 0)),
     SUM(MAX(cache_tokens, 0)) FROM activity GROUP BY model_id"""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 from hostler.clock import SYSTEM, Clock
 from hostler.metrics.database import PRUNED_AT_ONCE, Database, limited
 from hostler.metrics.record import ActivityRow
+from hostler.metrics.settings import StoreSettings
 from hostler.metrics.totals import ModelTotals, Totals
 
 T = TypeVar("T")
@@ -22,19 +21,6 @@ RETRY_SECONDS = 30.0
 # How often rows are looked at for their age, in seconds: retention is counted in days.
 AGE_SECONDS = 600.0
 DAY = 86_400
-
-
-@dataclass(frozen=True, slots=True)
-class StoreSettings:
-    """Where rows are kept and for how long.
-
-    `path` None is memory, bounded by `memory_rows`. For a file 0 means no limit of days or rows.
-    """
-
-    path: Path | None = None
-    memory_rows: int = 1000
-    retention_days: float = 0
-    max_rows: int = 0
 
 
 class Writer:
