@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass
 
-# Requests that are remembered: an hour of three in each second, at some 300 bytes each.
-MAX_SPANS = 10_000
+# Requests that are remembered: twice the rows that the activity keeps by default, at 250 bytes each.
+MAX_SPANS = 2_000
 
 
 @dataclass(slots=True)
@@ -25,13 +25,17 @@ class RequestSpans:
     def __init__(self, limit: int = MAX_SPANS) -> None:
         self._spans: OrderedDict[bytes, Span] = OrderedDict()
         self._limit = limit
+        self._after = ""
 
     def __len__(self) -> int:
         return len(self._spans)
 
     def begin(self, request_id: bytes, model: str, run: int, after: str) -> Span:
         """A request begins to use a run."""
-        span = self._spans[request_id] = Span(model, run, after)
+        if after != self._after:
+            self._after = after
+        # An engine that prints nothing leaves one cursor for all of them: it is kept once.
+        span = self._spans[request_id] = Span(model, run, self._after)
         self._spans.move_to_end(request_id)
         if len(self._spans) > self._limit:
             self._spans.popitem(last=False)

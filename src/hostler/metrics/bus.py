@@ -7,15 +7,15 @@ a wake-up. One that was too slow is told how many events it missed.
 from __future__ import annotations
 
 import asyncio
-import secrets
+import os
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
-# Events kept for those who come back: minutes of a busy server.
-MAX_EVENTS = 4096
+# Events kept for those who come back: minutes of a busy server, at some 300 bytes each.
+MAX_EVENTS = 2048
 # And their bytes, whatever is in them.
 MAX_BYTES = 8 * 1_048_576
 
@@ -57,7 +57,7 @@ class EventBus:
     """The ring. Only the event loop's thread may call it."""
 
     def __init__(self, *, max_events: int = MAX_EVENTS, max_bytes: int = MAX_BYTES) -> None:
-        self.epoch = secrets.token_hex(4)
+        self.epoch = os.urandom(4).hex()
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._events: deque[Event] = deque()
