@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -112,6 +111,8 @@ def store_problem(path: str) -> str | None:
         if not target.parent.is_dir():
             return "the store's directory does not exist and so is not writable"
         if os.name == "nt":
+            import tempfile  # it brings half the standard library along
+
             with tempfile.TemporaryFile(dir=target.parent):
                 return None
         return None if os.access(target.parent, os.W_OK) else "the store's directory is not writable"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import shutil
 import sys
 from typing import TYPE_CHECKING
 
@@ -28,6 +27,8 @@ def llama_server_argv(
 
 
 def _server() -> tuple[str, ...]:
+    import shutil  # with all its compressors; most configurations name their programs
+
     found = shutil.which("llama-server")
     if found is not None:
         return (found,)

@@ -6,7 +6,6 @@ where `Accept` asks for them, by llama-swap's rule (substring tests, in that ord
 
 from __future__ import annotations
 
-import html
 from urllib.parse import quote
 
 import msgspec
@@ -38,6 +37,8 @@ def error_answer(error: HostlerError, *, path: str = "", accept: bytes = b"") ->
         kind, body = b"text/plain; charset=utf-8", f"hostler: {error.message}".encode()
     elif b"text/html" in accept:
         kind = b"text/html; charset=utf-8"
+        import html  # its table of entities takes 250 KB, and few look with a browser
+
         body = f"<html><body><h1>hostler</h1><p>{html.escape(error.message)}</p></body></html>".encode()
     else:
         kind, body = b"application/json", msgspec.json.encode(error_object(error, path))

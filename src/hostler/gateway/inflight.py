@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import re
-import secrets
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Protocol
@@ -20,7 +20,7 @@ from hostler.metrics.captures import shown_headers
 SANE_ID = re.compile(rb"[A-Za-z0-9._:@/+=-]{1,128}")
 
 # Different for each process, so that ids of two lives of Hostler do not meet in a log.
-_boot = secrets.token_hex(4)
+_boot = os.urandom(4).hex()
 _ids = itertools.count(1)
 
 

@@ -10,7 +10,6 @@ disappear whole. Everything here blocks.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -53,6 +52,8 @@ def folder_of(name: str) -> str:
     quoted = quote(name, safe=" !()+,=@_-.") if name.strip(".") else quote(name, safe="").replace(".", "%2E")
     if len(quoted) <= MAX_NAME:
         return quoted
+    import hashlib  # it brings OpenSSL along, and few names are this long
+
     return f"{quoted[:MAX_NAME]}~{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import json
 import os
-import secrets
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -88,7 +87,7 @@ class LogFiles:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = _lock(directory)
         self.known = {name: self._mend(name) for name in self.archive.names()}
-        self.epoch = secrets.token_hex(4)
+        self.epoch = os.urandom(4).hex()
         self.epochs = [self.epoch, *self.archive.epochs()][:MAX_EPOCHS]
         self._write_meta()
         self._writers: dict[str, _Writer] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import secrets
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -37,7 +37,7 @@ class LogHub:
         clock: Clock = SYSTEM,
     ) -> None:
         self.files = files
-        self.epoch = files.epoch if files is not None else secrets.token_hex(4)
+        self.epoch = files.epoch if files is not None else os.urandom(4).hex()
         self.first_seq = files.next_seq if files is not None else 1
         self._numbers = itertools.count(self.first_seq)
         self._mask: Callable[[str], str] | None = None

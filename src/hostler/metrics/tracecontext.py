@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
 from dataclasses import dataclass
 
 _HEADER = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII | re.DOTALL)
@@ -47,4 +47,4 @@ def _parsed(header: str) -> tuple[int, int, int] | None:
 
 
 def _random(bits: int) -> int:
-    return secrets.randbits(bits) or 1
+    return int.from_bytes(os.urandom(bits // 8)) or 1

@@ -26,8 +26,6 @@ CLIENT_GONE = 499
 def routes() -> list[Route]:
     """Every route of this module."""
     return [
-        Route("/health", health),
-        Route("/wol-health", health),
         Route("/running", running),
         Route("/unload", unload_all_plain),
         Route("/api/version", version),
@@ -37,11 +35,6 @@ def routes() -> list[Route]:
         Route("/api/models/load/{model:path}", load, methods=["POST"]),
         Route("/upstream", to_ui),
     ]
-
-
-async def health(request: Request) -> Response:
-    """`OK` as soon as requests are served."""
-    return PlainTextResponse("OK")
 
 
 async def version(request: Request) -> Response:

@@ -6,21 +6,18 @@ one access line in the proxy's log when a request ends.
 
 from __future__ import annotations
 
+import asyncio
+import importlib
 import posixpath
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 from urllib.parse import quote
-
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import Response
 
 from hostler.aio import Batch
 from hostler.clock import SYSTEM, Clock
 from hostler.config.schema import ApiKey
-from hostler.errors import Forbidden, HostlerError, InternalError, MethodNotAllowed, NotFound
-from hostler.gateway.answers import add_log_url, error_answer, header
+from hostler.errors import Forbidden, HostlerError, MethodNotAllowed, NotFound
+from hostler.gateway.answers import error_answer, header
 from hostler.gateway.auth import KeyRing
 from hostler.gateway.edge import PAST_SEND, Call, Message, Receive, Scope, Send
 from hostler.gateway.express import TARGETS, Express
@@ -29,27 +26,18 @@ from hostler.gateway.messages import as_http
 from hostler.gateway.paths import GET_ROUTES, POST_ROUTES, own_path
 from hostler.gateway.websocket import is_websocket_route
 from hostler.logs.levels import Level
-from hostler.web import (
-    api,
-    captures,
-    configuration,
-    events,
-    logs,
-    metrics,
-    names,
-    operating,
-    pages,
-    performance,
-)
 from hostler.web.writer import DATE
 
 if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
     from hostler.gateway.pipeline import Gateway
     from hostler.logs.monitor import LogMonitor
     from hostler.web.state import WebState
 
+HEALTH_PATHS = frozenset(("/health", "/wol-health"))
 # No key is asked for here: a monitor must be able to see that we live, a browser must find its way.
-OPEN_PATHS = frozenset(("/health", "/wol-health", "/", "/favicon.ico", "/upstream"))
+OPEN_PATHS = HEALTH_PATHS | {"/", "/favicon.ico", "/upstream"}
 GATEWAY_PREFIXES = ("/upstream/", "/comfyui/")
 QUIET_PREFIXES = ("/wol-health", "/health", "/api/performance", "/metrics")
 # How long a finished request waits for others before its access line is written, and how many of them may.
@@ -73,20 +61,8 @@ class WebApp:
         self._clock = clock
         # Many lines in one write cost far less than each by itself.
         self._served = Batch(self._write_lines, seconds=LINES_SECONDS, most=MAX_SERVED)
-        modules = (
-            api, names, operating, configuration, logs, metrics, captures, performance, events, pages,
-        )  # fmt: skip
-        routes = [route for module in modules for route in module.routes()]
-        self._routes = Starlette(
-            routes=routes,
-            exception_handlers={
-                HostlerError: _on_error,
-                HTTPException: _on_http_error,
-                Exception: _on_bug,
-            },
-        )
-        self._routes.router.redirect_slashes = False
-        self._routes.state.hostler = state
+        self._state = state
+        self._routes: Starlette | None = None  # made with the first request for one
 
     def replace(self, keys: KeyRing) -> None:
         """Ask for these keys from now on."""
@@ -143,6 +119,9 @@ class WebApp:
         ):
             await self._gateway(scope, receive, send)
             return
+        if path in HEALTH_PATHS:
+            await _answer_health(path, method, send)
+            return
         if path.startswith("/logs"):
             self.write_lines()
         # These read no body: one that the client still holds back must not be taken for a request.
@@ -153,7 +132,15 @@ class WebApp:
             return
         if methods_of(path):
             raise MethodNotAllowed(f"{path} does not take {method}")
-        await self._routes(scope, receive, send)
+        routes = self._routes or await self._load_routes()
+        await routes(scope, receive, send)
+
+    async def _load_routes(self) -> Starlette:
+        # It takes some 60 ms, in which streams must go on: on a thread, they get every other turn.
+        module = await asyncio.to_thread(importlib.import_module, "hostler.web.own")
+        if self._routes is None:
+            self._routes = cast("Starlette", module.make(self._state))
+        return self._routes
 
     def _check_key(self, headers: Headers, path: str) -> None:
         """Ask for a key wherever one is configured, and for the scope that the path needs."""
@@ -260,6 +247,15 @@ def _require_scope(key: ApiKey, path: str) -> None:
         raise Forbidden(f"this API key lacks the scope {needed!r}")
 
 
+async def _answer_health(path: str, method: str, send: Send) -> None:
+    """`OK` as soon as requests are served."""
+    if method not in ("GET", "HEAD"):
+        raise MethodNotAllowed(f"{path} does not take {method}")
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"2")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"OK"})
+
+
 async def _answer_options(headers: Headers, send: Send) -> None:
     asked = header(headers, b"access-control-request-headers")
     names = [name.strip() for name in asked.split(b",")]
@@ -293,34 +289,6 @@ async def _send_error(error: HostlerError, path: str, scope: Scope, send: Send) 
     accept = header(scope["headers"], b"accept")
     status, headers, body = error_answer(error, path=path, accept=accept)
     if isinstance(error, MethodNotAllowed):
-        headers.append((b"allow", ", ".join(methods_of(path)).encode()))
+        headers.append((b"allow", ", ".join(methods_of(path) or ("GET", "HEAD")).encode()))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
-
-
-async def _on_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HostlerError)
-    add_log_url(error, request.scope["headers"], request.url.scheme)
-    accept = request.headers.get("accept", "").encode("latin-1")
-    status, headers, body = error_answer(error, path=request.url.path, accept=accept)
-    return Response(body, status, {name.decode(): value.decode("latin-1") for name, value in headers})
-
-
-async def _on_http_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    known: HostlerError
-    if error.status_code == 404:
-        known = NotFound(f"there is nothing at {request.url.path}")
-    elif error.status_code == 405:
-        known = MethodNotAllowed(f"{request.url.path} does not take {request.method}")
-    else:
-        known = InternalError(str(error.detail))
-    answer = await _on_error(request, known)
-    for name, value in (error.headers or {}).items():
-        answer.headers[name] = value
-    return answer
-
-
-async def _on_bug(request: Request, error: Exception) -> Response:
-    # The server logs what it was; a traceback would tell a client nothing.
-    return await _on_error(request, InternalError("Hostler failed to serve this request; its log says why"))

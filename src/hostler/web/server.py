@@ -9,7 +9,8 @@ import socket
 from collections.abc import Generator
 from typing import Any
 
-import uvicorn
+from uvicorn.config import Config
+from uvicorn.server import Server as UvicornServer
 
 from hostler.errors import ConfigError
 from hostler.logs.levels import Level
@@ -37,10 +38,10 @@ class ProxyLogHandler(logging.Handler):
         self._log.log(Level.ERROR if record.levelno >= logging.ERROR else Level.WARN, text)
 
 
-class Server(uvicorn.Server):
+class Server(UvicornServer):
     """An HTTP server that leaves signals to its owner and can stop listening before it stops."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: Config) -> None:
         super().__init__(config)
         self.listening = asyncio.Event()
 
@@ -67,7 +68,7 @@ def make_server(app: Any, *, log: LogMonitor, tls: tuple[str, str] | None) -> Se
     logger.setLevel(logging.WARNING)
     # What goes wrong with processes is written without knowing of our logs.
     logging.getLogger("hostler.process").handlers = [handler]
-    config = uvicorn.Config(
+    config = Config(
         app,
         http=HostlerProtocol,
         ws="none",

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
-
-from starlette.requests import Request
+from typing import TYPE_CHECKING, Protocol
 
 from hostler.clock import SYSTEM, Clock
 from hostler.config.diff import Plan
@@ -20,6 +18,9 @@ from hostler.logs.hub import LogHub
 from hostler.logs.store import LogStore
 from hostler.metrics.observatory import Observatory
 from hostler.web.feed import Feed
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
 
 
 class Change(Protocol):
