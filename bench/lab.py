@@ -1,11 +1,12 @@
-"""The subjects and the two upstreams of a run, all on free ports of loopback."""
+"""The subjects and the upstreams of a run, all on free ports of loopback."""
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
 from typing import Final
@@ -15,11 +16,15 @@ from bench.processes import Processes, program
 from hostler.testing.ports import free_port
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
+HOSTLER: Final = [sys.executable, "-m", "hostler.cli.main"]
 
 
 @dataclass(frozen=True)
 class Subject:
-    """Where it listens for whole answers and for streams, and the processes whose cost counts."""
+    """Where it listens for whole answers and for streams, and the processes whose cost counts.
+
+    What is asked for at `streams` without `stream` is answered whole, by the upstream that is Python.
+    """
 
     name: str
     whole: int
@@ -27,55 +32,106 @@ class Subject:
     pids: list[int]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Lab:
-    """What is up, and the script that makes wrk send the small request."""
+    """What is up: `whole` and `streams` are the ports of the upstreams, `values` what templates may name."""
 
-    subjects: list[Subject]
-    script: Path
-    python: list[str]
-    config: Path
+    processes: Processes
+    whole: int
+    streams: int
+    values: dict[str, object]
+    subjects: list[Subject] = field(default_factory=list)
+
+    @property
+    def directory(self) -> Path:
+        return self.processes.directory
+
+    def written(self, template: str, **values: object) -> Path:
+        """A file of this run, made from a template."""
+        path = self.directory / template
+        text = (TEMPLATES / template).read_text(encoding="utf-8")
+        path.write_text(Template(text).substitute(self.values | values), encoding="utf-8")
+        path.chmod(0o644)
+        return path
+
+    def script(self, model: str) -> Path:
+        """What makes wrk send the small request for a model."""
+        return self.written("post.lua", body=requests.small_body(model).decode())
+
+    @contextmanager
+    def fresh(self, name: str) -> Iterator[Subject]:
+        """A Hostler of its own, ended after the block; `name` is that of its log."""
+        subject, process = _hostler(self, name)
+        try:
+            yield subject
+        finally:
+            self.processes.stop(process)
 
 
 @contextmanager
 def lab() -> Iterator[Lab]:
-    """Start everything; it is ended after the block. Raises StartFailed; FileNotFoundError without nginx."""
-    nginx, haproxy = program("nginx"), program("haproxy")
+    """Start nginx, haproxy where there is one, and Hostler; they are ended after the block.
+
+    Raises StartFailed, and FileNotFoundError without nginx or wrk.
+    """
+    nginx = program("nginx")
     if nginx is None or program("wrk") is None:
         raise FileNotFoundError("the suite needs nginx and wrk (Debian: apt install nginx wrk haproxy)")
     with Processes() as processes:
-        ports = [free_port() for _ in range(7)]
-        whole, streams, nginx_whole, nginx_streams, proxy_whole, proxy_streams, hostler = ports
-        values: dict[str, object] = {
-            "dir": str(processes.directory), "answer": requests.ANSWER, "port": whole, "whole": whole,
-            "streams": streams, "key": requests.KEY, "body": requests.small_body().decode(),
-        }  # fmt: skip
-        script = _write(processes, "post.lua", values)
-        upstream = _write(processes, "nginx_upstream.conf", values)
-        processes.start("upstream", [nginx, "-c", str(upstream)], port=whole)
-        stub = [sys.executable, "-m", "bench.upstream", "--port", str(streams)]
-        processes.start("streams", stub, port=streams)
-        subjects = [Subject("direct", whole, streams, [])]
-        values |= {"port_whole": nginx_whole, "port_streams": nginx_streams}
-        argv = [nginx, "-c", str(_write(processes, "nginx_proxy.conf", values))]
-        master = processes.start("nginx", argv, port=nginx_streams)
-        subjects.append(Subject("nginx", nginx_whole, nginx_streams, machine.children(master.pid)))
+        at = _upstreams(processes, free_port())
+        at.subjects.append(Subject("direct", at.whole, at.streams, []))
+        upstream = at.written("nginx_upstream.conf", port=at.whole)
+        processes.start("upstream", [nginx, "-c", str(upstream)], port=at.whole)
+        at.subjects.append(_nginx(at, nginx))
+        haproxy = program("haproxy")
         if haproxy is not None:
-            values |= {"port_whole": proxy_whole, "port_streams": proxy_streams}
-            argv = [haproxy, "-db", "-f", str(_write(processes, "haproxy.cfg", values))]
-            one = processes.start("haproxy", argv, port=proxy_streams)
-            subjects.append(Subject("haproxy", proxy_whole, proxy_streams, [one.pid]))
-        python = [sys.executable, "-m", "hostler.cli.main"]
-        config = _write(processes, "hostler.yaml", values)
-        argv = [*python, "serve", "--config", str(config), "--listen", f"127.0.0.1:{hostler}"]
-        ours = processes.start("hostler", argv, port=hostler)
-        subjects.append(Subject("hostler", hostler, hostler, [ours.pid]))
-        yield Lab(subjects, script, python, config)
+            at.subjects.append(_haproxy(at, haproxy))
+        at.subjects.append(_hostler(at, "hostler")[0])
+        yield at
 
 
-def _write(processes: Processes, name: str, values: dict[str, object]) -> Path:
-    path = processes.directory / name
-    text = Template((TEMPLATES / name).read_text(encoding="utf-8")).substitute(values)
-    path.write_text(text, encoding="utf-8")
-    path.chmod(0o644)
-    return path
+@contextmanager
+def small_lab() -> Iterator[Lab]:
+    """`relay` and `hostler` before the upstream that is Python: nothing that has to be installed."""
+    with Processes() as processes:
+        at = _upstreams(processes)
+        port = free_port()
+        argv = [sys.executable, "-m", "bench.relay", "--port", str(port), "--to", str(at.streams)]
+        relay = processes.start("relay", argv, port=port)
+        at.subjects.append(Subject("relay", port, port, [relay.pid]))
+        at.subjects.append(_hostler(at, "hostler")[0])
+        yield at
+
+
+def _upstreams(processes: Processes, whole: int | None = None) -> Lab:
+    streams = free_port()
+    stub = [sys.executable, "-m", "bench.upstream", "--port", str(streams)]
+    processes.start("streams", stub, port=streams)
+    whole = whole or streams
+    values: dict[str, object] = {
+        "dir": str(processes.directory), "answer": requests.ANSWER, "key": requests.KEY,
+        "whole": whole, "streams": streams,
+    }  # fmt: skip
+    return Lab(processes, whole, streams, values)
+
+
+def _nginx(at: Lab, nginx: str) -> Subject:
+    whole, streams = free_port(), free_port()
+    conf = at.written("nginx_proxy.conf", port_whole=whole, port_streams=streams)
+    master = at.processes.start("nginx", [nginx, "-c", str(conf)], port=streams)
+    return Subject("nginx", whole, streams, machine.children(master.pid))
+
+
+def _haproxy(at: Lab, haproxy: str) -> Subject:
+    whole, streams = free_port(), free_port()
+    conf = at.written("haproxy.cfg", port_whole=whole, port_streams=streams)
+    process = at.processes.start("haproxy", [haproxy, "-db", "-f", str(conf)], port=streams)
+    return Subject("haproxy", whole, streams, [process.pid])
+
+
+def _hostler(at: Lab, name: str) -> tuple[Subject, subprocess.Popen[bytes]]:
+    port = free_port()
+    config = at.written("hostler.yaml", name=name)
+    argv = [*HOSTLER, "serve", "--config", str(config), "--listen", f"127.0.0.1:{port}"]
+    process = at.processes.start(name, argv, port=port)
+    return Subject("hostler", port, port, [process.pid]), process

@@ -120,6 +120,66 @@ async def open_streams(
     return streams
 
 
+class Asking(asyncio.Protocol):
+    """One connection that asks again as soon as it has the whole answer; `ended` is done at `until`."""
+
+    def __init__(self, request: bytes, until: float) -> None:
+        self._request = request
+        self._until = until
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._data = b""
+        self._size = 0
+        self.answered = 0
+        self.ended: asyncio.Future[None] = self._loop.create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.write(self._request)
+
+    def data_received(self, data: bytes) -> None:
+        self._data = self._data + data if self._data else data
+        if not self._size:
+            if BODY_BEGINS not in self._data:
+                return
+            try:
+                self._size = answer_size(self._data)
+            except BadAnswer as error:
+                self._end(error)
+                return
+        if len(self._data) >= self._size:
+            self._data, self._size = b"", 0
+            self.answered += 1
+            if self._loop.time() >= self._until:
+                self._end(None)
+            elif self._transport is not None:
+                self._transport.write(self._request)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end(BadAnswer(f"the connection broke off: {exc}"))
+
+    def _end(self, error: Exception | None) -> None:
+        if not self.ended.done():
+            if error is None:
+                self.ended.set_result(None)
+            else:
+                self.ended.set_exception(error)
+        if self._transport is not None:
+            self._transport.abort()
+
+
+async def run_requests(port: int, request: bytes, connections: int, seconds: float) -> int:
+    """Ask on so many connections for so long; returns how many answers came. Raises BadAnswer."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + seconds
+    asking = []
+    for _ in range(connections):
+        _, one = await loop.create_connection(lambda: Asking(request, until), "127.0.0.1", port)
+        asking.append(one)
+    await asyncio.gather(*(one.ended for one in asking))
+    return sum(one.answered for one in asking)
+
+
 def answer_size(data: bytes) -> int:
     """Bytes of head and body of the answer that begins with `data`, its whole head; raises BadAnswer."""
     end = data.find(BODY_BEGINS)
@@ -155,3 +215,24 @@ def ask(sock: socket.socket, request: bytes) -> int:
             raise BadAnswer("an answer broke off")
         got += len(more)
     return time.perf_counter_ns() - begun
+
+
+def first_byte(sock: socket.socket, request: bytes) -> int:
+    """Ask for a stream and read all of it; returns nanoseconds until the first byte of its first event."""
+    begun = time.perf_counter_ns()
+    sock.sendall(request)
+    data = b""
+    while True:
+        data += sock.recv(READ)
+        head = data.find(BODY_BEGINS)
+        if head >= 0 and len(data) > head + len(BODY_BEGINS):
+            break
+    taken = time.perf_counter_ns() - begun
+    if not data.startswith(b"HTTP/1.1 200"):
+        raise BadAnswer(data[:500].decode(errors="replace"))
+    while not data.endswith(LAST_CHUNK):
+        more = sock.recv(READ)
+        if not more:
+            raise BadAnswer("a stream broke off")
+        data += more
+    return taken

@@ -36,9 +36,9 @@ def post(body: bytes) -> bytes:
     return head.encode() + body
 
 
-def small_body() -> bytes:
+def small_body(model: str = WHOLE) -> bytes:
     """A question of some 550 bytes."""
-    return _body({"model": WHOLE, "messages": [{"role": "user", "content": "hello " * 80}]})
+    return _body({"model": model, "messages": [{"role": "user", "content": "hello " * 80}]})
 
 
 def stream_body(chunks: int, pace_ms: float) -> bytes:
