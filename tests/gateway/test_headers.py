@@ -3,6 +3,7 @@
 from typing import Any
 
 from hostler.gateway import headers as module
+from hostler.gateway.connection import ResponseHead
 from hostler.gateway.headers import Headers, first_values
 
 
@@ -71,5 +72,8 @@ def test_event_streams_ask_not_to_be_buffered_once() -> None:
     plain = [(b"content-type", b"text/event-stream; charset=utf-8")]
     told = [*plain, (b"x-accel-buffering", b"yes")]
 
-    assert response_headers(plain) == [*plain, (b"x-accel-buffering", b"no")]
-    assert response_headers(told) == told
+    def answered(headers: Headers) -> Headers:
+        return module.answer_headers(ResponseHead(200, headers, first_values(headers), events=True), b"id")
+
+    assert answered(plain) == [*plain, (b"x-request-id", b"id"), (b"x-accel-buffering", b"no")]
+    assert answered(told) == [*told, (b"x-request-id", b"id")]

@@ -46,7 +46,7 @@ async def engine(handler: Handler) -> AsyncIterator[Origin]:
 
 
 async def ask(pool: Pool, *, timeout: float = 0.0) -> bytes:
-    head = request_head("POST", b"/", pool.origin.authority, [(b"content-length", b"0")])
+    head = request_head(b"POST", b"/", pool.origin.authority, [(b"content-length", b"0")])
     answer, _ = await exchange(pool, "POST", head, b"", response_timeout=timeout)
     body = b""
     try:
@@ -195,7 +195,7 @@ async def test_a_reader_that_stands_still_pauses_the_engine() -> None:
 
     async with engine(handler) as origin:
         pool = Pool(origin)
-        head = request_head("GET", b"/", b"x", [])
+        head = request_head(b"GET", b"/", b"x", [])
         answer, _ = await exchange(pool, "GET", head, b"")
         await stalled.wait()
         held = sent
@@ -240,7 +240,7 @@ async def test_cancelling_the_reader_ends_the_request_at_the_engine() -> None:
         gone.set()
 
     async with engine(handler) as origin:
-        answer, _ = await exchange(Pool(origin), "GET", request_head("GET", b"/", b"x", []), b"")
+        answer, _ = await exchange(Pool(origin), "GET", request_head(b"GET", b"/", b"x", []), b"")
         assert await answer.read() == b"x"
         waiting = asyncio.get_running_loop().create_task(answer.read())
         await asyncio.sleep(0)

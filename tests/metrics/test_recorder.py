@@ -41,6 +41,7 @@ class Parts:
 
 async def test_a_request_from_its_beginning_to_its_end() -> None:
     parts = Parts()
+    parts.bus.join()
     clock = parts.clock
     record = parts.begin()
     parts.recorder.capture_request(record, [(b"Authorization", b"s"), (b"A", b"b")], b'{"model":"a"}')

@@ -267,6 +267,8 @@ async def test_a_new_stream_tells_of_a_load_and_of_its_failure() -> None:
 
 async def test_a_new_stream_is_resumed_and_told_what_is_gone() -> None:
     async with running(config(stub("a"))) as front:
+        first = await Listener.open(front, "/api/v2/events")
+        await first.until("snapshot")
         record(front, 5)
         bus = front.hostler.observatory.bus
         again = await Listener.open(front, "/api/v2/events", [("last-event-id", bus.id_of(3))])

@@ -17,19 +17,19 @@ from hostler.config.schema import ApiKey
 from hostler.errors import Unauthorized
 
 
-def shown_key(given: Mapping[bytes, bytes]) -> str:
-    """The key a request shows, "" when it shows none; `given` are the first values of its headers."""
+def shown_key(given: Mapping[bytes, bytes]) -> bytes:
+    """The key a request shows, b"" when it shows none; `given` are the first values of its headers."""
     scheme, _, rest = given.get(b"authorization", b"").partition(b" ")
     scheme = scheme.lower()
     key = b""
-    if scheme == b"basic":
+    if scheme == b"bearer":
+        key = rest.strip()
+    elif scheme == b"basic":
         try:
             _, _, key = base64.b64decode(rest.strip(), validate=True).partition(b":")
         except (binascii.Error, ValueError):
             key = b""
-    elif scheme == b"bearer":
-        key = rest.strip()
-    return (key or given.get(b"x-api-key", b"")).decode("utf-8", "replace")
+    return key or given.get(b"x-api-key", b"")
 
 
 class KeyRing:
@@ -45,7 +45,7 @@ class KeyRing:
         """The key the request shows; None when no keys are configured. Raises Unauthorized."""
         if not self._keys:
             return None
-        shown = shown_key(given).encode()
+        shown = shown_key(given)
         found: ApiKey | None = None
         for key, text in self._keys:
             # Every key is compared, whatever was found before: the time tells nothing.

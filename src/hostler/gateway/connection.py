@@ -30,13 +30,15 @@ MAX_HEAD_BYTES = 262_144
 class ResponseHead:
     """Status and headers of an answer; `length` is None for chunked or close-delimited bodies.
 
-    `given` are the first values of the headers, whose names are lower case.
+    `given` are the first values of the headers, whose names are lower case; `events` says that they announce
+    server-sent events.
     """
 
     status: int
     headers: Headers = field(default_factory=list)
     given: Mapping[bytes, bytes] = field(default_factory=dict)
     length: int | None = None
+    events: bool = False
 
 
 class Sink(Protocol):
@@ -276,7 +278,8 @@ class Connection(asyncio.Protocol):
             or sum(name == b"transfer-encoding" for name, _ in headers) > 1
         ):
             raise ValueError(f"unknown transfer encoding {coding!r}")
-        head = ResponseHead(status, headers, given, int(length) if length is not None else None)
+        events = b"text/event-stream" in given.get(b"content-type", b"").lower()
+        head = ResponseHead(status, headers, given, int(length) if length is not None else None, events)
         no_body = self._is_head_request or status in (204, 304)
         self._until_close = not no_body and not chunked and head.length is None
         if self._until_close or not self._parser.should_keep_alive():

@@ -18,7 +18,7 @@ from hostler.gateway.answers import add_log_url, error_answer, error_event
 from hostler.gateway.body import peek_json
 from hostler.gateway.connection import ConnectionLost
 from hostler.gateway.evidence import explained
-from hostler.gateway.headers import Headers, asked_by, request_headers, response_headers
+from hostler.gateway.headers import Headers, answer_headers, asked_by, request_headers
 from hostler.gateway.inflight import request_id
 from hostler.gateway.observe import Observed
 from hostler.gateway.relay import Passage, takes_events
@@ -28,7 +28,7 @@ from hostler.gateway.upstream import STALE_SECONDS, request_head, took_too_long
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hostler.config.schema import ApiKey
+    from hostler.config.schema import ApiKey, Model
     from hostler.fleet.lease import Held
     from hostler.gateway.connection import Connection, ResponseHead
     from hostler.gateway.edge import Call
@@ -47,24 +47,28 @@ def serve_now(gateway: Gateway, call: Call, ended: Ended) -> bool:
     kind = given.get(b"content-type", b"")
     if gateway.profiles.pins or b"form" in kind or b"x-server-timing" in given:
         return False
+    body = call.body
     try:
         key = gateway.keys.check(given)
-        name = peek_json(call.body)[0]
+        name = peek_json(body)[0]
         routes = gateway.routes
         target = routes.targets.get(name)
         if not isinstance(target, Local) or name in routes.selectors:
             return False
-        routes.permit(key, target, "")
-        body = target.filter.apply(call.body, kind, name)
+        if key is not None:
+            routes.permit(key, target, "")
+        if not target.filter.idle:
+            body = target.filter.apply(body, kind, name)
         gateway.budget.take(len(call.body))
     except HostlerError:
         return False
-    held = gateway.fleet.lease_now(target.id)
+    model = target.model
+    held = gateway.fleet.lease_now(model.id)
     if held is not None:
-        pool = gateway.pool_of(held.lease.base_url, target.model.timeouts)
+        pool = gateway.pool_of(held.lease.base_url, model.timeouts)
         connection = pool.take()
         if connection is not None:
-            Express(gateway, call, target, held, pool, connection, ended).begin(key, body)
+            Express(gateway, call, model, held, pool, connection, ended).begin(key, body)
             return True
         gateway.fleet.let_go(held)
     gateway.budget.give(len(call.body))
@@ -80,9 +84,9 @@ class Express(Passage):
         "_ended",
         "_gateway",
         "_held",
+        "_patience",
         "_pool",
         "_span",
-        "_target",
         "_timer",
         "_work",
         "began",
@@ -103,7 +107,7 @@ class Express(Passage):
         self,
         gateway: Gateway,
         call: Call,
-        target: Local,
+        model: Model,
         held: Held,
         pool: Pool,
         connection: Connection,
@@ -114,7 +118,7 @@ class Express(Passage):
         self._again: tuple[bytes, bytes] | None = None  # head and body, as long as they may be sent once more
         self._gateway = gateway
         self._call = call
-        self._target = target
+        self._patience = model.timeouts.response_header
         self._held: Held | None = held
         self._ended = ended
         self._work: asyncio.Task[None] | None = None  # what has to be awaited
@@ -122,15 +126,14 @@ class Express(Passage):
         self.began = gateway.clock.monotonic()
         self.headers = call.headers
         self.metadata: dict[str, str] = {}
-        self.model: str = target.id
+        self.model: str = model.id
         self.number = 0
         self.path = TARGETS[call.target]
         self.request_id = request_id(call.given.get(b"x-request-id", b""))
         self.response_headers: Headers = []
         self.status = 0
         self.events = False
-        log = gateway.fleet.slot(target.id).log
-        self._span = gateway.spans.begin(self.request_id, target.id, held.lease.run, log.mark())
+        self._span = gateway.spans.begin(self.request_id, model.id, held.lease.run, held.slot.log.mark())
 
     def begin(self, key: ApiKey | None, body: bytes) -> None:
         """Ask the engine."""
@@ -164,8 +167,9 @@ class Express(Passage):
             headers = self.observed.sending(headers, body)
         connection = self._connection
         origin = connection.origin
-        head = request_head("POST", origin.root + path, origin.authority, headers)
-        patience = self._target.model.timeouts.response_header
+        host = None if b"host" in call.given else origin.authority
+        head = request_head(b"POST", origin.root + path, host, headers)
+        patience = self._patience
         if patience:
             self._timer = connection.loop.call_later(patience, self._took_too_long, patience)
         self._again = head, body
@@ -206,7 +210,7 @@ class Express(Passage):
         self._call.body = b""
         if self.observed is not None:
             self.observed.answering(status, head.headers, head.given)
-        headers = response_headers(head.headers, head.given, self.request_id)
+        headers = answer_headers(head, self.request_id)
         length = head.length
         if status in (204, 304):
             # Without a body there is nothing to measure.
@@ -223,7 +227,8 @@ class Express(Passage):
         self.writer.flush()
 
     def on_end(self) -> None:
-        self.close()
+        if self._paused:
+            self.close()
         assert self.writer is not None
         self.writer.end()
         self._finish()

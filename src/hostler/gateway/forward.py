@@ -12,7 +12,7 @@ from hostler.gateway import websocket
 from hostler.gateway.answers import error_event, header
 from hostler.gateway.connection import ResponseHead
 from hostler.gateway.edge import PAST_SEND
-from hostler.gateway.headers import Headers, peer_headers, request_headers, response_headers
+from hostler.gateway.headers import Headers, answer_headers, peer_headers, request_headers
 from hostler.gateway.origin import Origin
 from hostler.gateway.pool import TRUSTED
 from hostler.gateway.relay import Relay, ends_event, takes_events
@@ -119,7 +119,12 @@ def _outgoing(
         headers = request.observed.sending(headers, body)
     target = origin.root + path + (b"?" + query if query else b"")
     pool = request.gateway.pools.get(origin, connect=timeouts.connect, idle=timeouts.idle_conn, tls=tls)
-    return Outgoing(pool, request_head(request.method, target, origin.authority, headers), body, timeouts)
+    return Outgoing(pool, _request_head(request, target, origin, headers), body, timeouts)
+
+
+def _request_head(request: Request, target: bytes, origin: Origin, headers: Headers) -> bytes:
+    host = None if any(name == b"host" for name, _ in headers) else origin.authority
+    return request_head(request.method.encode("ascii"), target, host, headers)
 
 
 async def forward(request: Request, outgoing: Outgoing, explain: Explain) -> None:
@@ -149,7 +154,7 @@ async def forward(request: Request, outgoing: Outgoing, explain: Explain) -> Non
 
 
 async def _relay(request: Request, answer: Exchange, head: ResponseHead, explain: Explain) -> None:
-    headers = response_headers(head.headers, head.given, request.request_id)
+    headers = answer_headers(head, request.request_id)
     bodiless = head.status in (204, 304)
     if bodiless:
         # Without a body there is nothing to measure, and servers take a length for a promise.

@@ -7,6 +7,10 @@ the first values of the same headers.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hostler.gateway.connection import ResponseHead
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -54,9 +58,8 @@ def asked_by(given: Mapping[bytes, bytes], client: Sequence[object] | None) -> s
 
 
 def connection_tokens(headers: Headers, given: Mapping[bytes, bytes]) -> frozenset[bytes]:
-    """The lower-case names that `Connection` declares to be hop-by-hop as well."""
-    first = given.get(b"connection")
-    if first is None or (first in USUAL_CONNECTIONS and len(given) == len(headers)):
+    """The lower-case names that `Connection`, which is there, declares to be hop-by-hop as well."""
+    if given[b"connection"] in USUAL_CONNECTIONS and len(given) == len(headers):
         return NONE_NAMED
     values = [value for name, value in headers if name == b"connection"]
     return frozenset(token.strip().lower() for value in values for token in value.split(b","))
@@ -78,9 +81,8 @@ def request_headers(
     `request_id` is what the request is called in the log.
     """
     dropped = REQUEST_AND_KEY_DROPPED if drop_credentials else REQUEST_DROPPED
-    named = connection_tokens(headers, given)
-    if named:
-        dropped = dropped | named
+    if b"connection" in given:
+        dropped = dropped | connection_tokens(headers, given)
     result = [pair for pair in headers if pair[0] not in dropped]
     forwarded: list[bytes] = []
     if b"x-forwarded-for" in given:
@@ -89,7 +91,10 @@ def request_headers(
         forwarded.append(client.encode("ascii", "replace"))
     if forwarded:
         result.append((b"x-forwarded-for", b", ".join(forwarded)))
-    _finish(result, length, request_id)
+    if request_id:
+        result.append((b"x-request-id", request_id))
+    if length is not None:
+        result.append((b"content-length", b"%d" % length))
     return result
 
 
@@ -103,7 +108,7 @@ def peer_headers(
     request_id: bytes = b"",
 ) -> Headers:
     """The headers a peer gets; `key` is ours to show there, "" for none. `Host` is left to the caller."""
-    named = connection_tokens(headers, given)
+    named = connection_tokens(headers, given) if b"connection" in given else NONE_NAMED
     drop_credentials = drop_credentials or bool(key)
     result = [
         (name, value)
@@ -113,34 +118,30 @@ def peer_headers(
     if key:
         secret = key.encode("utf-8", "replace")
         result += [(b"authorization", b"Bearer " + secret), (b"x-api-key", secret)]
-    _finish(result, length, request_id)
-    return result
-
-
-def _finish(result: Headers, length: int | None, request_id: bytes) -> None:
     if request_id:
         result.append((b"x-request-id", request_id))
     if length is not None:
-        result.append((b"content-length", str(length).encode()))
+        result.append((b"content-length", b"%d" % length))
+    return result
 
 
 def response_headers(headers: Headers, given: Mapping[bytes, bytes], request_id: bytes = b"") -> Headers:
-    """The headers a client gets: all but the hop-by-hop ones; event streams ask proxies not to buffer.
+    """The headers a client gets: all but the hop-by-hop ones.
 
     With a `request_id` the engine's own is replaced by it.
     """
     dropped = RESPONSE_AND_ID_DROPPED if request_id else HOP_BY_HOP
-    named = connection_tokens(headers, given)
-    if named:
-        dropped = dropped | named
+    if b"connection" in given:
+        dropped = dropped | connection_tokens(headers, given)
     result = [pair for pair in headers if pair[0] not in dropped]
-    if b"x-accel-buffering" not in given and is_event_stream(given):
-        result.append((b"x-accel-buffering", b"no"))
     if request_id:
         result.append((b"x-request-id", request_id))
     return result
 
 
-def is_event_stream(given: Mapping[bytes, bytes]) -> bool:
-    """Whether the headers of an answer announce server-sent events."""
-    return b"text/event-stream" in given.get(b"content-type", b"").lower()
+def answer_headers(head: ResponseHead, request_id: bytes) -> Headers:
+    """The headers a client gets of an engine's answer; event streams ask proxies not to buffer."""
+    result = response_headers(head.headers, head.given, request_id)
+    if head.events and b"x-accel-buffering" not in head.given:
+        result.append((b"x-accel-buffering", b"no"))
+    return result

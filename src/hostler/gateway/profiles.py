@@ -14,17 +14,16 @@ Listener = Callable[[str | None], None]
 
 
 class Profiles:
-    """Which profile is active; only the operators' API changes it. None is, to begin with."""
+    """Which profile is active; only the operators' API changes it. None is, to begin with.
+
+    `pins` are its: requested name → another name, None where the name is switched off.
+    """
 
     def __init__(self, profiles: Mapping[str, Profile]) -> None:
         self.listeners: list[Listener] = []
         self.active: str | None = None
+        self.pins: Mapping[str, str | None] = NO_PINS
         self._profiles = profiles
-
-    @property
-    def pins(self) -> Mapping[str, str | None]:
-        """Requested name → another name, None where the name is switched off."""
-        return self._profiles[self.active].pins if self.active is not None else NO_PINS
 
     def activate(self, profile: str | None) -> None:
         """Make `profile` the active one, or none. Raises NotFound."""
@@ -35,10 +34,10 @@ class Profiles:
     def replace(self, profiles: Mapping[str, Profile]) -> None:
         """Go on with other profiles; the active one stays active as long as there is one of its name."""
         self._profiles = profiles
-        if self.active is not None and self.active not in profiles:
-            self._set(None)
+        self._set(self.active if self.active in profiles else None)
 
     def _set(self, profile: str | None) -> None:
+        self.pins = self._profiles[profile].pins if profile is not None else NO_PINS
         if profile != self.active:
             self.active = profile
             for listener in self.listeners:

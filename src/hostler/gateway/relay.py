@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from hostler.gateway.headers import is_event_stream
-
 if TYPE_CHECKING:
     from hostler.errors import UpstreamFailed
     from hostler.gateway.connection import Connection, ResponseHead
@@ -28,7 +26,7 @@ def ends_event(last: bytes) -> bool:
 
 def takes_events(head: ResponseHead) -> bool:
     """Whether something can be added to the answer: an event stream as it is, of no declared length."""
-    return head.length is None and not head.given.get(b"content-encoding") and is_event_stream(head.given)
+    return head.events and head.length is None and not head.given.get(b"content-encoding")
 
 
 class Passage:

@@ -44,13 +44,15 @@ class Setting:
 class BodyFilter:
     """The compiled filters of one model or peer."""
 
-    __slots__ = ("_by_id", "_model", "_sets", "_strips")
+    __slots__ = ("_by_id", "_model", "_sets", "_strips", "idle")
 
     def __init__(self, filters: Filters, use_model_name: str = "") -> None:
         self._model = use_model_name
         self._strips = [split_path(name) for name in filters.strip_params if name != "model"]
         self._sets = _settings(filters.set_params)
         self._by_id = {name: _settings(params) for name, params in filters.set_params_by_id.items()}
+        self.idle = not (self._model or self._strips or self._sets or self._by_id)
+        """Whether it never changes anything."""
 
     def changes(self, requested: str) -> bool:
         """Whether a request for `requested` may be changed at all."""

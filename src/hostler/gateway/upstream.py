@@ -15,12 +15,12 @@ from hostler.gateway.pool import Pool
 STALE_SECONDS = 1.0
 
 
-def request_head(method: str, target: bytes, host: bytes | None, headers: Headers) -> bytes:
-    """The request line and headers as bytes; `host` is added when `headers` has none."""
+def request_head(method: bytes, target: bytes, host: bytes | None, headers: Headers) -> bytes:
+    """The request line and headers as bytes; `host` is added, None where `headers` have one."""
     fields = b"".join([b"%b: %b\r\n" % pair for pair in headers])
-    if host is not None and not any(pair[0] == b"host" for pair in headers):
+    if host is not None:
         fields += b"host: %b\r\n" % host
-    return b"%b %b HTTP/1.1\r\n%b\r\n" % (method.encode("ascii"), target, fields)
+    return b"%b %b HTTP/1.1\r\n%b\r\n" % (method, target, fields)
 
 
 def took_too_long(origin: Origin, patience: float) -> UpstreamFailed:

@@ -101,8 +101,12 @@ class EventBus:
         """As `publish`, for what happens with each request: `data` is small, never changed, and becomes JSON
         only when somebody reads it; with `told`, what that makes of it does.
         """
-        if not self.closed:
+        if self.heard and not self.closed:
             self._add(Event(self._end + 1, kind, data, None, told))
+        elif not self.closed:
+            self._end += 1  # nobody was given a number from which to ask for it
+            self._events.clear()
+            self._bytes = 0
 
     def _add(self, event: Event) -> None:
         self._end = event.number
@@ -118,6 +122,8 @@ class EventBus:
         """Up to `limit` events after number `after`, and how many between are lost."""
         if after >= self._end:
             return [], 0
+        if not self._events:
+            return [], self._end - after
         first = self._events[0].number
         missed = max(0, first - after - 1)
         skip = max(0, after + 1 - first)

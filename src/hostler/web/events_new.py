@@ -61,7 +61,7 @@ class NewStream(EventSources):
         events, missed = self._bus.read(self._at, BATCH)
         if missed:
             out.append(self._frame("gap", {"missed": missed}))
-            self._at = events[0].number - 1
+            self._at += missed
             out.append(self._snapshot())
         for event in events:
             self._at = event.number

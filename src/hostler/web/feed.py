@@ -158,7 +158,7 @@ class Feed:
 
     def _in_flight_changed(self, what: str, entry: Entry) -> None:
         if what == "remove":
-            if self._bus.heard:  # else nobody knows that it was there
+            if self._bus.heard:  # otherwise nobody knows that it was there
                 self._bytes.pop(entry.number, None)
                 self._bus.publish_small("inflight", {"operation": "remove", "id": str(entry.number)})
             return
