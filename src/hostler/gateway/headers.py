@@ -81,8 +81,8 @@ def request_headers(
     `request_id` is what the request is called in the log.
     """
     dropped = REQUEST_AND_KEY_DROPPED if drop_credentials else REQUEST_DROPPED
-    if b"connection" in given:
-        dropped = dropped | connection_tokens(headers, given)
+    if b"connection" in given and (named := connection_tokens(headers, given)):
+        dropped = dropped | named
     result = [pair for pair in headers if pair[0] not in dropped]
     forwarded: list[bytes] = []
     if b"x-forwarded-for" in given:
@@ -131,8 +131,8 @@ def response_headers(headers: Headers, given: Mapping[bytes, bytes], request_id:
     With a `request_id` the engine's own is replaced by it.
     """
     dropped = RESPONSE_AND_ID_DROPPED if request_id else HOP_BY_HOP
-    if b"connection" in given:
-        dropped = dropped | connection_tokens(headers, given)
+    if b"connection" in given and (named := connection_tokens(headers, given)):
+        dropped = dropped | named
     result = [pair for pair in headers if pair[0] not in dropped]
     if request_id:
         result.append((b"x-request-id", request_id))

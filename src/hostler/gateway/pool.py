@@ -55,7 +55,7 @@ class Pool:
         """A warm connection, or None."""
         while self._idle:
             connection, since = self._idle.popitem()
-            if connection.closed:
+            if connection.transport is None or connection.transport.is_closing():
                 continue
             if self._idle_timeout and self._clock.monotonic() - since > self._idle_timeout:
                 connection.abandon()

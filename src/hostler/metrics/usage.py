@@ -26,6 +26,8 @@ EVENTS_TAIL = 16_384
 # Of a document: chats are far smaller; of embeddings and images, the ends, as `usage` stands in one of them.
 DOCUMENT_HEAD = 32_768
 DOCUMENT_TAIL = 65_536
+# No engine has made as many tokens, and the database holds no number that is much larger.
+MOST = 10**15
 # A line that is looked through for the first token; those before it are short.
 MAX_LINE = 16_384
 # Not the role alone, nor an empty text: the first member that holds something of an answer.
@@ -233,8 +235,10 @@ class _Found:
         if not isinstance(usage, dict):
             return
         self.has_usage = True
-        given = _number(usage, "prompt_tokens", "input_tokens")
-        made = _number(usage, "completion_tokens", "output_tokens")
+        given, made = usage.get("prompt_tokens"), usage.get("completion_tokens")
+        if not (type(given) is int and type(made) is int and 0 <= given < MOST and 0 <= made < MOST):
+            given = _number(usage, "prompt_tokens", "input_tokens")
+            made = _number(usage, "completion_tokens", "output_tokens")
         self.input = given if given > 0 else self.input
         self.output = made if made > 0 else self.output
         cached = _number(usage, "cache_read_input_tokens")
@@ -379,7 +383,7 @@ def _number(found: Json, *names: str) -> int:
     """The first of `names` that is a number, as a whole one; UNKNOWN without any."""
     for name in names:
         value = found.get(name)
-        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e15:
+        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MOST:
             return int(value)
     return UNKNOWN
 

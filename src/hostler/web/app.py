@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import posixpath
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, cast
 from urllib.parse import quote
@@ -45,6 +46,7 @@ LINES_SECONDS = 0.02
 MAX_SERVED = 256
 # Of each thing a client says, in the access line: real ones are shorter.
 SHOWN_CHARACTERS = 256
+_PLAIN = re.compile(r"[ !#-\[\]-~]{0,256}")
 DEFAULT_CORS_HEADERS = b"Content-Type, Authorization, Accept, X-Requested-With"
 TOKEN_CHARACTERS = frozenset(b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
@@ -228,10 +230,9 @@ def access_line(served: Served) -> str:
 
 
 def _quoted(text: str) -> str:
-    text = text[:SHOWN_CHARACTERS]
-    if text.isascii() and text.isprintable() and "\\" not in text:
-        return text.replace('"', "'")
-    return text.encode("unicode_escape").decode().replace('"', "'")
+    if _PLAIN.fullmatch(text):
+        return text
+    return text[:SHOWN_CHARACTERS].encode("unicode_escape").decode().replace('"', "'")
 
 
 def _require_scope(key: ApiKey, path: str) -> None:
