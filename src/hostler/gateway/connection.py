@@ -90,6 +90,11 @@ class Connection(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.used = 0
         self._pool = pool
+        # Pieces of the body that came in one read; `_own` of them are of the answer that was asked for. The
+        # parser appends them itself: of all its callbacks this is the one that comes with every read.
+        self._pieces: list[bytes] = []
+        self._own = 0
+        self.on_body = self._pieces.append
         self._parser = httptools.HttpResponseParser(self)
         self._sink: Sink | None = None
         self._head: ResponseHead | None = None
@@ -104,7 +109,6 @@ class Connection(asyncio.Protocol):
         self._complete = False
         self._reusable = True
         self._paused = False
-        self._pieces: list[bytes] = []
         self._pending_headers: Headers = []
 
     def __repr__(self) -> str:
@@ -197,13 +201,14 @@ class Connection(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        if self._sink is None:
+        sink = self._sink
+        if sink is None:
             # An engine that speaks without being asked; whatever it meant, it is not an answer to anyone.
             self._close()
             return
-        self._got_bytes = True
         in_head = self._head is None
         if in_head:
+            self._got_bytes = True
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._fail("its response head is too large")
@@ -220,7 +225,7 @@ class Connection(asyncio.Protocol):
         if self._pieces:
             self._barren = 0
             self._flush()
-        elif self._head is not None:
+        elif not in_head:
             self._barren += len(data)
         if self._complete:
             self._finish()
@@ -291,16 +296,13 @@ class Connection(asyncio.Protocol):
             # llhttp does not know that this answers a HEAD and would wait for the body; the answer is
             # complete here, and the connection is given up with the confused parser.
             self._complete = True
+            self._own = 0
             self._reusable = False
 
-    def on_body(self, data: bytes) -> None:
-        if self._complete:
-            return
-        self._pieces.append(data)
-
     def on_message_complete(self) -> None:
-        if self._head is not None:
+        if self._head is not None and not self._complete:
             self._complete = True
+            self._own = len(self._pieces)
 
     # -- inner ------------------------------------------------------------------------------------------
 
@@ -316,10 +318,12 @@ class Connection(asyncio.Protocol):
 
     def _flush(self) -> None:
         pieces = self._pieces
+        if self._complete:
+            del pieces[self._own :]  # what came behind the answer is nobody's
         if not pieces:
             return
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        self._pieces = []
+        pieces.clear()
         if self._sink is not None:
             self._sink.on_data(data)
 

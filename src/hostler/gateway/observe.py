@@ -66,10 +66,8 @@ class Observed:
 
     def passed(self, data: bytes) -> None:
         """A piece of the answer's body."""
-        record = self.record
-        record.bytes_out += len(data)
         if self._tap is not None and self._tap.feed(data):
-            record.first_token = self._clock.monotonic()
+            self.record.first_token = self._clock.monotonic()
         if self._capture is not None:
             self._capture.feed(data)
 
@@ -96,8 +94,9 @@ class Observed:
         """The client left."""
         self.record.cancel()
 
-    def finish(self) -> None:
-        """The request has ended: its row is made soon."""
+    def finish(self, sent: int) -> None:
+        """The request has ended, and the client was sent so many bytes: its row is made soon."""
+        self.record.bytes_out = sent
         self._recorder.finish_soon(self.record, self._complete)
 
     def _complete(self) -> None:

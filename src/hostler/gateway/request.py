@@ -114,7 +114,7 @@ class Request:
             await self._fail(InternalError("Hostler failed to serve this request; its log says why"))
         finally:
             if self.observed is not None:
-                self.observed.finish()
+                self.observed.finish(self.sent)
 
     async def _serve(self) -> None:
         gateway = self.gateway

@@ -60,37 +60,41 @@ class Usage:
 
 
 class Ends:
-    """The first `head` and the last `tail` bytes of what is fed; all of it while that is at most `tail`."""
+    """The first `head` and the last `tail` bytes of what is fed; all of it while that is at most `tail`.
 
-    __slots__ = ("_cut", "_data", "_head", "_tail", "first")
+    `trim` is due when `data` holds more than `cut` bytes.
+    """
+
+    __slots__ = ("_head", "_tail", "cut", "data", "first")
 
     def __init__(self, head: int, tail: int) -> None:
         self._head = head
         self._tail = tail
-        self._cut = tail + tail // 2  # trimmed in larger steps: a copy every few kilobytes
-        self._data = bytearray()
+        self.cut = tail + tail // 2  # trimmed in larger steps: a copy every few kilobytes
+        self.data = bytearray()
         self.first = b""
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes."""
-        kept = self._data
+        kept = self.data
         kept += data
-        if len(kept) > self._cut:
-            self._trim()
+        if len(kept) > self.cut:
+            self.trim()
 
-    def _trim(self) -> None:
-        kept = self._data
+    def trim(self) -> None:
+        """Let go of what is neither."""
+        kept = self.data
         if not self.first:
             self.first = bytes(kept[: self._head])
         spare = len(kept) - self._tail
         # A new one: what `del` leaves would keep the memory of the largest chunk.
-        self._data = kept[spare:]
+        self.data = kept[spare:]
 
     def parts(self) -> list[bytes]:
         """`[all]`, or `[head, tail]`; the same however the bytes were split."""
-        if len(self._data) > self._tail:
-            self._trim()
-        return [self.first, bytes(self._data)] if self.first else [bytes(self._data)]
+        if len(self.data) > self._tail:
+            self.trim()
+        return [self.first, bytes(self.data)] if self.first else [bytes(self.data)]
 
 
 class UsageTap:
@@ -124,10 +128,13 @@ class UsageTap:
 
     def feed(self, data: bytes) -> bool:
         """Take the next bytes as they came; True once, when the first token is among them."""
-        if self._decoder is None and not self._problem:
-            self._ends.feed(data)
-            return self._line is not None and self._looks_for_token(data)
-        return self._feed_encoded(data)
+        if self._decoder is not None or self._problem:
+            return self._feed_encoded(data)
+        ends = self._ends
+        ends.data += data  # as in `Ends.feed`
+        if len(ends.data) > ends.cut:
+            ends.trim()
+        return self._line is not None and self._looks_for_token(data)
 
     def _feed_encoded(self, data: bytes) -> bool:
         seen = False
