@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from hostler.web.writer import AnswerWriter, break_off
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from hostler.gateway.edge import CallOwner
     from hostler.gateway.headers import Headers
-    from hostler.web.protocol import HostlerProtocol
+    from hostler.web.cycles import CycleProtocol
 
 
 class _Nobody:
@@ -56,10 +57,11 @@ class Call:
 
     message_event = _NOBODY
     more_body = False
+    scope: Mapping[str, Any] = MappingProxyType({})  # it has none, and so no extension
 
     def __init__(
         self,
-        protocol: HostlerProtocol,
+        protocol: CycleProtocol,
         method: bytes,
         target: bytes,
         headers: Headers,

@@ -11,7 +11,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from hostler.web.writer import AnswerWriter, break_off
 
 if TYPE_CHECKING:
-    from hostler.web.protocol import HostlerProtocol
+    from hostler.web.cycles import CycleProtocol
 
 # Of a body that is taken without being received; larger ones have stopped the reading (uvicorn: at 64 KiB).
 SMALL_BODY = 65_536
@@ -22,7 +22,7 @@ class ServerEdge:
 
     __slots__ = ("_callback", "_protocol", "cycle", "task")
 
-    def __init__(self, protocol: HostlerProtocol) -> None:
+    def __init__(self, protocol: CycleProtocol) -> None:
         self._protocol = protocol
         self._callback: Callable[[], None] | None = None
         self.cycle: RequestResponseCycle | None = None

@@ -11,22 +11,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import unquote
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from hostler.errors import ClientError, HeadTooLarge, RequestTimeout
-from hostler.gateway import websocket
 from hostler.gateway.answers import error_answer
-from hostler.gateway.edge import EXTENSION
-from hostler.gateway.headers import Headers, first_values
+from hostler.gateway.headers import first_values
 from hostler.gateway.tunnel import keep_alive
 from hostler.web.call import Call
-from hostler.web.edge import SMALL_BODY, ServerEdge
-from hostler.web.heads import FRAMING, has_body, wrong_head
-from hostler.web.oldclients import OldSend
-from hostler.web.upgrade import ServerUpgrade, TakenOver
+from hostler.web.cycles import CycleProtocol
+from hostler.web.edge import SMALL_BODY
+from hostler.web.heads import FRAMING, wrong_head
 
 # nginx allows four buffers of 8 KiB for large heads, Apache 100 fields of 8 KiB, Node 16 KiB in all.
 MAX_HEAD_BYTES = 65_536
@@ -35,30 +30,21 @@ MAX_HEADERS = 200
 HEAD_SECONDS = 20.0
 # How long a client that was refused may still send before it has to have noticed; nginx allows 5 s.
 LINGER_SECONDS = 2.0
-# What a client may send before it knows whether its connection is switched; one large read.
-MAX_EARLY_BYTES = 262_144
 # How long a request is held back for its small body; most come with the head or right behind it. After that
 # it goes the ordinary way, which has the patience for slow ones.
 HELD_SECONDS = 1.0
 
 
-class HostlerProtocol(HttpToolsProtocol):
+class HostlerProtocol(CycleProtocol):
     """One client connection."""
-
-    edge_type = ServerEdge
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._edges: list[ServerEdge] = []
         self._at_once: frozenset[bytes] = getattr(self.app, "at_once", frozenset())
-        self._call: Call | None = None  # the request that is being served at once
         self._held = self._whole = False  # a request waits for its body; all of it is here
         self._given: Mapping[bytes, bytes] = {}
         self._held_body = b""
         self._held_timer: asyncio.TimerHandle | None = None
-        self._keep_alive = True
-        self._idle_since = 0.0
-        self.drained: Callable[[], None] | None = None  # whoever writes an answer waits to be told so
         self._in_head = False
         self._head_began = False
         self._head_bytes = 0  # of the head that is coming in, without the read in which it began
@@ -67,11 +53,7 @@ class HostlerProtocol(HttpToolsProtocol):
         self._deaf = False  # something was refused; nothing after it can be understood
         self._head_timer: asyncio.TimerHandle | None = None
         self._linger_timer: asyncio.TimerHandle | None = None
-        self._bodiless = False  # the parser overlooks the body of this request
         self._resuming = False  # the parser reads a head of ours
-        # The request behind which the connection may be switched, and what has come behind it.
-        self._switching: RequestResponseCycle | None = None
-        self._early = b""
 
     # -- asyncio.Protocol -------------------------------------------------------------------------------
 
@@ -212,37 +194,6 @@ class HostlerProtocol(HttpToolsProtocol):
         elif not self._deaf and not self._bodiless and self._cycle() is not None:
             self._complete()
 
-    def on_response_complete(self) -> None:
-        if self._call is not None and self._call.response_complete:
-            self._call = None
-        elif self._edges:
-            self._forget_answered()
-        self.server_state.total_requests += 1
-        if self.transport.is_closing():
-            return
-        if self.flow.read_paused:
-            self.flow.resume_reading()
-        if self.pipeline:
-            cycle, app = self.pipeline.pop()
-            self._start_asgi_task(cycle, app)
-        else:
-            # One timer for a connection, not one for each request: it sleeps on when it fires too early.
-            self._idle_since = self.loop.time()
-            if self.timeout_keep_alive_task is None:
-                self._sleep(self.timeout_keep_alive)
-        if self._switching is not None and self._switching.response_complete:
-            self._did_not_switch()
-
-    def timeout_keep_alive_handler(self) -> None:
-        self.timeout_keep_alive_task = None
-        if self._in_head or self._held or not self._is_free():
-            return  # it begins to count anew when the answer is complete
-        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
-        if left > 0:
-            self._sleep(left)
-        elif not self.transport.is_closing():
-            self.transport.close()
-
     # -- requests that may be served at once ------------------------------------------------------------
 
     def _settle(self) -> None:
@@ -282,93 +233,8 @@ class HostlerProtocol(HttpToolsProtocol):
 
     # -- inner ------------------------------------------------------------------------------------------
 
-    def _open(self, method: bytes, version: str, *, upgrade: bool) -> None:
-        """Begin to serve the request whose head was read, or put it behind the one before it."""
-        headers, free = self.headers, self._is_free()
-        cycle, edge = self._new_cycle(method, self.url, version, headers, self._keep_alive)
-        cycle.waiting_for_100_continue = self.expect_100_continue
-        self._edges.append(edge)
-        self._bodiless = upgrade and has_body(headers)
-        if upgrade and websocket.wants_websocket(method.decode("ascii"), version, headers):
-            extensions: dict[str, Any] = cycle.scope["extensions"]
-            extensions[websocket.EXTENSION] = ServerUpgrade(self)
-        if version == "1.0":
-            cycle.send = OldSend(cycle)  # type: ignore[method-assign]  # this one object gets another one
-        self.cycle = cycle
-        if free:
-            self._start_asgi_task(cycle, self.app)
-        else:
-            self.flow.pause_reading()
-            self.pipeline.appendleft((cycle, self.app))
-
-    def _new_cycle(
-        self, method: bytes, target: bytes, version: str, headers: Headers, keep_alive: bool
-    ) -> tuple[RequestResponseCycle, ServerEdge]:
-        """What uvicorn makes of the head of a request, and our side of it. Raises HttpParserError."""
-        url = httptools.parse_url(target)
-        path = url.path.decode("ascii")
-        edge = self.edge_type(self)
-        scope: dict[str, Any] = {
-            "type": "http",
-            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
-            "http_version": version,
-            "server": self.server,
-            "client": self.client,
-            "scheme": self.scheme,
-            "root_path": self.root_path,
-            "headers": headers,
-            "state": self.app_state.copy(),
-            "method": method.decode("ascii"),
-            "path": self.root_path + (unquote(path) if "%" in path else path),
-            "raw_path": self.root_path.encode("ascii") + url.path,
-            "query_string": url.query or b"",
-            "extensions": {EXTENSION: edge},
-        }
-        edge.cycle = cycle = RequestResponseCycle(
-            scope=scope,  # type: ignore[arg-type]  # uvicorn's type knows no extension of ours
-            transport=self.transport,
-            flow=self.flow,
-            logger=self.logger,
-            access_logger=self.access_logger,
-            access_log=self.access_log,
-            default_headers=self.server_state.default_headers,
-            message_event=asyncio.Event(),
-            expect_100_continue=False,
-            keep_alive=keep_alive,
-            on_response=self.on_response_complete,
-        )
-        return cycle, edge
-
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        # As uvicorn does it; but who serves a request is told its task, which is dear to find out.
-        task = self.loop.create_task(cycle.run_asgi(app))
-        task.add_done_callback(self.tasks.discard)
-        self.tasks.add(task)
-        extensions: dict[str, Any] = cycle.scope["extensions"]
-        extensions[EXTENSION].task = task
-
-    def _complete(self) -> None:
-        super().on_message_complete()
-        if not self.pipeline:
-            # A large body stopped the reading, and whoever does not read does not see the client go.
-            self.flow.resume_reading()
-
-    def _forget_answered(self) -> None:
-        edges, self._edges = self._edges, []
-        for edge in edges:
-            if edge.cycle is not None and edge.cycle.response_complete:
-                # The cycle's scope holds the edge: what refers to itself only a collector could free.
-                edge.cycle = None
-            else:
-                self._edges.append(edge)
-
-    def _is_free(self) -> bool:
-        """Whether the request before is answered."""
-        cycle = self._cycle()
-        return cycle is None or cycle.response_complete
-
-    def _sleep(self, seconds: float) -> None:
-        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+    def _is_reading(self) -> bool:
+        return self._in_head or self._held
 
     def _count_barren(self, size: int) -> None:
         """A body that does not grow must end: the parser keeps what it reads of a trailer."""
@@ -379,9 +245,6 @@ class HostlerProtocol(HttpToolsProtocol):
         self._barren += size
         if self._barren > MAX_HEAD_BYTES:
             self._refuse(HeadTooLarge(f"the request's trailers are larger than {MAX_HEAD_BYTES} bytes"))
-
-    def _cycle(self) -> RequestResponseCycle | None:
-        return self.cycle  # uvicorn declares it never None, and starts with None
 
     def _head_size(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
@@ -484,40 +347,3 @@ class HostlerProtocol(HttpToolsProtocol):
         parser.feed_data(b"POST / HTTP/1.1\r\n" + b"".join(framing) + b"\r\n")
         self._resuming = False
         return parser
-
-    # -- connections that stop being HTTP ---------------------------------------------------------------
-
-    def take_over(self, protocol: asyncio.Protocol) -> bytes:
-        """Give the connection to `protocol`; returns what has come behind the request already.
-
-        Only for the request in whose scope the extension is, before it is answered. Reading stays paused.
-        """
-        cycle, early = self._switching, self._early
-        assert cycle is not None
-        self._switching, self._early = None, b""
-        # To uvicorn it is answered; the connection is none of its own any more.
-        cycle.response_started = cycle.response_complete = True
-        self.server_state.total_requests += 1
-        self.connections.discard(self)
-        self._edges = []
-        self.transport.pause_reading()
-        self.transport.set_protocol(
-            TakenOver(protocol, self.transport, self.connections)  # type: ignore[arg-type]  # uvicorn's type lists its own protocols
-        )
-        if self.flow.write_paused:
-            protocol.pause_writing()
-        return early
-
-    def _may_switch(self) -> bool:
-        return self._cycle() is not None and websocket.EXTENSION in self.cycle.scope.get("extensions", {})
-
-    def _wait_to_switch(self, data: bytes) -> None:
-        """Keep what comes before it is known whether it is HTTP; beyond the bound nothing is read."""
-        self._early += data
-        if len(self._early) > MAX_EARLY_BYTES:
-            self.flow.pause_reading()
-
-    def _did_not_switch(self) -> None:
-        early, self._switching, self._early = self._early, None, b""
-        if early:
-            self.data_received(early)

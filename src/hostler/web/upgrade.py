@@ -10,7 +10,7 @@ from hostler.gateway.tunnel import Tunnel
 from hostler.gateway.websocket import switching_head
 
 if TYPE_CHECKING:
-    from hostler.web.protocol import HostlerProtocol
+    from hostler.web.cycles import CycleProtocol
 
 
 class TakenOver(asyncio.Protocol):
@@ -54,7 +54,7 @@ class ServerUpgrade:
 
     __slots__ = ("_protocol",)
 
-    def __init__(self, protocol: HostlerProtocol) -> None:
+    def __init__(self, protocol: CycleProtocol) -> None:
         self._protocol = protocol
 
     def check(self) -> None:

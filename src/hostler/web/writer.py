@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from uvicorn.protocols.http.flow_control import FlowControl
 
     from hostler.gateway.headers import Headers
-    from hostler.web.protocol import HostlerProtocol
+    from hostler.web.cycles import CycleProtocol
 
 # Above this, three writes are cheaper than a copy of the piece.
 COPIED_BYTES = 65_536
@@ -99,7 +99,7 @@ class AnswerWriter:
 
     __slots__ = ("_chunked", "_cycle", "_flow", "_head", "_protocol", "_transport")
 
-    def __init__(self, protocol: HostlerProtocol, cycle: Answer) -> None:
+    def __init__(self, protocol: CycleProtocol, cycle: Answer) -> None:
         self._protocol = protocol
         self._cycle = cycle
         self._transport = cycle.transport
