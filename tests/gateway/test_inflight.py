@@ -9,7 +9,7 @@ import pytest
 
 from hostler.gateway.headers import Headers
 from hostler.gateway.inflight import Entry, InFlight, request_id, shown
-from hostler.metrics.captures import shown_headers
+from hostler.metrics.capture_parts import shown_headers
 
 
 @dataclass

@@ -14,7 +14,8 @@ import pytest
 from hostler.clock import ManualClock
 from hostler.metrics import captures
 from hostler.metrics.capture_blocks import Capture
-from hostler.metrics.captures import OVERHEAD, Budget, Captures, Collector, rule_of, shown_headers
+from hostler.metrics.capture_parts import OVERHEAD, Budget, Collector, rule_of, shown_headers
+from hostler.metrics.captures import Captures
 
 
 def capture(number: int, body: bytes | None = b"{}", **fields: Any) -> Capture:

@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hostler.metrics import zstd
+from hostler.metrics.ends import Ends
 from hostler.metrics.record import Tokens
-from hostler.metrics.usage import EVENTS_TAIL, Ends, Usage, UsageTap, error_text, own_speed
+from hostler.metrics.usage import EVENTS_TAIL, Usage, UsageTap, error_text, own_speed
 
 CHAT = "/v1/chat/completions"
 JSON = "application/json; charset=utf-8"

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from hostler.gateway.headers import Headers
-from hostler.metrics.captures import shown_headers
+from hostler.metrics.capture_parts import shown_headers
 
 # A request id that a client may choose: what fits into a log line and a file name.
 SANE_ID = re.compile(rb"[A-Za-z0-9._:@/+=-]{1,128}")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from hostler.errors import HostlerError
     from hostler.fleet.lease import Lease
     from hostler.gateway.headers import Headers
-    from hostler.metrics.captures import Collector
+    from hostler.metrics.capture_parts import Collector
     from hostler.metrics.record import RequestRecord
     from hostler.metrics.recorder import Recorder
 

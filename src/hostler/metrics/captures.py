@@ -11,18 +11,24 @@ import asyncio
 import bisect
 import contextlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
-from functools import lru_cache
-from operator import itemgetter
 from typing import NamedTuple
-
-import msgspec
 
 from hostler.clock import SYSTEM, Clock
 from hostler.errors import Busy
-from hostler.metrics.capture_blocks import Capture, Parts, packed, unpacked, whole
+from hostler.metrics.capture_blocks import Capture, packed, unpacked, whole
+from hostler.metrics.capture_parts import (
+    FRAME_OVERHEAD,
+    MAX_FRAME,
+    OVERHEAD,
+    Budget,
+    Collector,
+    Fresh,
+    RawCapture,
+    frame_of,
+    values_size,
+)
 from hostler.metrics.worker import Worker
 
 MEGABYTE = 1_048_576
@@ -33,198 +39,6 @@ MAX_FRESH = MEGABYTE // 2
 # No block more often than this: what comes faster pushes its predecessors out before anybody could look at
 # them, and to compress it would be most of what a small request costs. It is kept as it came, while it fits.
 PACK_SECONDS = 0.25
-# What a capture takes beside its bodies: headers, names, objects. And what one takes that is a frame.
-OVERHEAD = 1500
-FRAME_OVERHEAD = 200
-# Bodies up to this are copied into a frame: many small objects that lie about for long make everything slow.
-MAX_FRAME = 65_536
-REDACTED = "[REDACTED]"
-SECRET_HEADERS = frozenset((b"authorization", b"proxy-authorization", b"cookie", b"set-cookie", b"x-api-key"))
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """Which bodies of a path are kept; headers always are."""
-
-    request_body: bool = True
-    response_body: bool = True
-
-
-_ALL = Rule()
-# Sound and images are large and of no use in a list of requests.
-_RULES = {
-    "/v1/audio/speech": Rule(response_body=False),
-    "/v1/images/generations": Rule(response_body=False),
-    "/sdapi/v1/txt2img": Rule(response_body=False),
-    "/v1/audio/voices": Rule(request_body=False),
-    "/v1/audio/transcriptions": Rule(request_body=False),
-    "/v1/images/edits": Rule(request_body=False, response_body=False),
-    "/sdapi/v1/img2img": Rule(request_body=False, response_body=False),
-}
-
-
-def rule_of(path: str) -> Rule:
-    """What is kept of requests to `path`, which is without `/upstream/MODEL`."""
-    return _RULES.get(path, _ALL)
-
-
-def shown_headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """The first value of each header by its usual spelling, without secrets."""
-    shown: dict[str, str] = {}
-    for name, value in headers:
-        text, secret = _spelled(name)
-        if text not in shown:
-            shown[text] = REDACTED if secret else value.decode("latin-1")
-    return shown
-
-
-@lru_cache(maxsize=512)
-def _spelled(name: bytes) -> tuple[str, bool]:
-    """A header's usual spelling, and whether it holds a secret."""
-    text = "-".join(word.capitalize() for word in name.decode("latin-1").split("-"))
-    return text, name.lower() in SECRET_HEADERS
-
-
-class Budget:
-    """Bytes that may be held, of all captures together; `reclaim(count)` tries to free some."""
-
-    def __init__(self, limit: int, reclaim: Callable[[int], None] = lambda count: None) -> None:
-        self.limit = limit
-        self.held = 0
-        self._reclaim = reclaim
-
-    def take(self, wanted: int, *, push: bool = True) -> int:
-        """How many of `wanted` bytes may be kept; they are taken. With `push`, older captures make room."""
-        lacking = self.held + wanted - self.limit
-        if lacking > 0 and push:
-            self._reclaim(lacking)
-        given = max(0, min(wanted, self.limit - self.held))
-        self.held += given
-        return given
-
-    def take_all(self, wanted: int) -> bool:
-        """Take `wanted` bytes, or none where they do not fit."""
-        if self.held + wanted > self.limit:
-            if wanted > self.limit:
-                return False  # nobody has to go for what does not fit anyway
-            self._reclaim(self.held + wanted - self.limit)
-            if self.held + wanted > self.limit:
-                return False
-        self.held += wanted
-        return True
-
-    def give(self, count: int) -> None:
-        """`count` bytes are gone."""
-        self.held -= count
-
-
-class Collector:
-    """The bytes of one body as they pass. `close` gives their room back; any number of times."""
-
-    __slots__ = ("_budget", "held", "parts", "truncated")
-
-    def __init__(self, budget: Budget) -> None:
-        self._budget = budget
-        self.parts: list[bytes] = []
-        self.held = 0
-        self.truncated = False
-
-    def feed(self, data: bytes) -> None:
-        """Keep `data`, or what there is room for; after the first cut nothing more is kept."""
-        size, budget = len(data), self._budget
-        if budget.held + size <= budget.limit and not self.truncated:
-            budget.held += size
-            self.held += size
-            self.parts.append(data)
-        elif not self.truncated:
-            self._feed_some(data)
-
-    def _feed_some(self, data: bytes) -> None:
-        # One answer may push out others up to half of everything; a giant leaves the rest alone.
-        room = self._budget.take(len(data), push=2 * self.held < self._budget.limit)
-        if room < len(data):
-            self.truncated = True
-            data = data[:room]
-        self.held += room
-        if data:
-            self.parts.append(data)
-
-    def close(self) -> None:
-        """Let go of the bytes."""
-        self._budget.give(self.held)
-        self.held = 0
-        self.parts = []
-
-
-class RawCapture(NamedTuple):
-    """A capture as the gateway has it: headers are made readable, and secrets covered, when it is kept."""
-
-    id: int
-    model: str
-    path: str
-    request_headers: Iterable[tuple[bytes, bytes]]
-    request_body: bytes | None
-    response_headers: Iterable[tuple[bytes, bytes]]
-    truncated: bool = False
-
-    def shown(self) -> Capture:
-        """What may be kept and shown of it."""
-        return Capture(
-            id=self.id,
-            model=self.model,
-            path=self.path,
-            request_headers=shown_headers(self.request_headers),
-            request_body=self.request_body,
-            response_headers=shown_headers(self.response_headers),
-            response_body=None,
-            truncated=self.truncated,
-        )
-
-
-class _Frame(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """A small capture as it came, to be kept as one piece of memory instead of dozens."""
-
-    raw: RawCapture
-    answer: list[bytes] | None
-    truncated: bool
-
-
-_encode_frame = msgspec.msgpack.Encoder().encode
-_decode_frame = msgspec.msgpack.Decoder(_Frame).decode
-
-
-class _Fresh(NamedTuple):
-    """A capture as it came, what was collected of its answer, and what it takes beside that.
-
-    `capture` is a frame, and has its answer, where it is small.
-    """
-
-    capture: Capture | RawCapture | bytes
-    body: Collector | None
-    size: int
-
-    @property
-    def held(self) -> int:
-        """All bytes of it."""
-        return self.size + (self.body.held if self.body is not None else 0)
-
-    @property
-    def spare(self) -> int:
-        """What is there twice while it is compressed: answers go meanwhile, the rest afterwards."""
-        return self.size if isinstance(self.capture, bytes) else len(self.capture.request_body or b"")
-
-    def parts(self) -> Parts:
-        """What a block is made of; only the headers become readable here."""
-        capture, body = self.capture, self.body
-        if isinstance(capture, bytes):
-            frame = _decode_frame(capture)
-            shown, answer, truncated = frame.raw.shown(), frame.answer, frame.truncated
-        else:
-            shown = capture.shown() if isinstance(capture, RawCapture) else capture
-            answer, truncated = (None, False) if body is None else (body.parts, body.truncated)
-        if truncated:
-            shown = msgspec.structs.replace(shown, truncated=True)
-        return Parts(shown, answer)
 
 
 class _Block(NamedTuple):
@@ -260,7 +74,7 @@ class Captures:
         self._budget = Budget(limit, self._reclaim)
         self.enabled = limit > 0
         self._on_problem = on_problem
-        self._fresh: OrderedDict[int, _Fresh] = OrderedDict()
+        self._fresh: OrderedDict[int, Fresh] = OrderedDict()
         self._fresh_size = 0
         self._waiting: dict[int, Future[bytearray]] = {}
         self._blocks: list[_Block] = []  # oldest first
@@ -328,22 +142,22 @@ class Captures:
                 self._packed_at = now
                 self._pack()
 
-    def _framed(self, raw: RawCapture, request: int, body: Collector | None) -> _Fresh | None:
+    def _framed(self, raw: RawCapture, request: int, body: Collector | None) -> Fresh | None:
         if body is None:
-            frame = _encode_frame(_Frame(raw, None, truncated=False))
+            frame = frame_of(raw, None, truncated=False)
         else:
-            frame = _encode_frame(_Frame(raw, body.parts, truncated=body.truncated))
+            frame = frame_of(raw, body.parts, truncated=body.truncated)
             body.close()
         self._budget.give(request)
         size = len(frame) + FRAME_OVERHEAD
-        return _Fresh(frame, None, size) if self._budget.take_all(size) else None
+        return Fresh(frame, None, size) if self._budget.take_all(size) else None
 
-    def _whole(self, capture: Capture | RawCapture, request: int, body: Collector | None) -> _Fresh | None:
+    def _whole(self, capture: Capture | RawCapture, request: int, body: Collector | None) -> Fresh | None:
         size = request + OVERHEAD
         if isinstance(capture, RawCapture):
-            size += _size(capture.request_headers) + _size(capture.response_headers)
+            size += values_size(capture.request_headers) + values_size(capture.response_headers)
         if self.enabled and self._budget.take_all(size - request):
-            return _Fresh(capture, body, size)
+            return Fresh(capture, body, size)
         self.let_go(capture.request_body)
         if body is not None:
             body.close()
@@ -382,7 +196,7 @@ class Captures:
         """Have the older half of the fresh ones compressed, or as many of them as make a block."""
         half = max(self._fresh_size // 2, self._fresh_size - MAX_FRESH)
         ids: list[int] = []
-        chosen: list[_Fresh] = []
+        chosen: list[Fresh] = []
         while self._fresh and (not chosen or self._fresh_size > half):
             number, fresh = self._fresh.popitem(last=False)
             self._fresh_size -= fresh.held
@@ -415,7 +229,7 @@ class Captures:
         # Neither function knows the future: in a circle its block would live on after it was forgotten.
         future.add_done_callback(tell)
 
-    def _compressing(self, chosen: list[_Fresh], spare: int) -> Future[bytearray] | None:
+    def _compressing(self, chosen: list[Fresh], spare: int) -> Future[bytearray] | None:
         if not self._budget.take_all(spare):
             return None
         try:
@@ -424,7 +238,7 @@ class Captures:
             self._budget.give(spare)
             return None
 
-    def _release(self, fresh: _Fresh) -> None:
+    def _release(self, fresh: Fresh) -> None:
         self._budget.give(fresh.size)
         if fresh.body is not None:
             fresh.body.close()
@@ -462,11 +276,3 @@ class Captures:
         _, fresh = self._fresh.popitem(last=False)
         self._fresh_size -= fresh.held
         self._release(fresh)
-
-
-def _size(headers: Iterable[tuple[bytes, bytes]]) -> int:
-    """Of what headers take the part that a client chooses; the rest is in OVERHEAD."""
-    return len(b"".join(map(_value, headers)))
-
-
-_value = itemgetter(1)

@@ -18,7 +18,7 @@ from hostler.errors import HostlerError
 from hostler.metrics.tracecontext import TraceContext
 
 if TYPE_CHECKING:
-    from hostler.metrics.captures import Collector
+    from hostler.metrics.capture_parts import Collector
 
 UNKNOWN = -1
 NOTHING: dict[str, str] = {}  # never written

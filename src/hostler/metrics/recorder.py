@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from hostler.aio import Batch
 from hostler.clock import SYSTEM, Clock
-from hostler.metrics.captures import RawCapture, rule_of
+from hostler.metrics.capture_parts import RawCapture, rule_of
 from hostler.metrics.record import ActivityRow, RequestRecord, row_of
 from hostler.metrics.tracecontext import trace_of
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from hostler.metrics.activity import ActivityStore
     from hostler.metrics.bus import EventBus
-    from hostler.metrics.captures import Captures, Collector
+    from hostler.metrics.capture_parts import Collector
+    from hostler.metrics.captures import Captures
     from hostler.metrics.families import RequestFamilies
     from hostler.metrics.tracing import Tracer
 

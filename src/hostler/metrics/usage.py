@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from hostler.metrics.decoding import Decoder, UndecodableError, decoder_for
+from hostler.metrics.ends import Ends
 from hostler.metrics.record import NO_TOKENS, UNKNOWN, Tokens, shortened
 
 # Of a stream: its first events (Anthropic tells the input there), and its last ones, where the others tell.
@@ -57,44 +58,6 @@ class Usage:
     error: str = ""
     found: bool = False
     failed: bool = False
-
-
-class Ends:
-    """The first `head` and the last `tail` bytes of what is fed; all of it while that is at most `tail`.
-
-    `trim` is due when `data` holds more than `cut` bytes.
-    """
-
-    __slots__ = ("_head", "_tail", "cut", "data", "first")
-
-    def __init__(self, head: int, tail: int) -> None:
-        self._head = head
-        self._tail = tail
-        self.cut = tail + tail // 2  # trimmed in larger steps: a copy every few kilobytes
-        self.data = bytearray()
-        self.first = b""
-
-    def feed(self, data: bytes) -> None:
-        """Take the next bytes."""
-        kept = self.data
-        kept += data
-        if len(kept) > self.cut:
-            self.trim()
-
-    def trim(self) -> None:
-        """Let go of what is neither."""
-        kept = self.data
-        if not self.first:
-            self.first = bytes(kept[: self._head])
-        spare = len(kept) - self._tail
-        # A new one: what `del` leaves would keep the memory of the largest chunk.
-        self.data = kept[spare:]
-
-    def parts(self) -> list[bytes]:
-        """`[all]`, or `[head, tail]`; the same however the bytes were split."""
-        if len(self.data) > self._tail:
-            self.trim()
-        return [self.first, bytes(self.data)] if self.first else [bytes(self.data)]
 
 
 class UsageTap:

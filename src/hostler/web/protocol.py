@@ -163,17 +163,8 @@ class HostlerProtocol(CycleProtocol):
         self.expect_100_continue = expect
         self._keep_alive = version != "1.0" and self.parser.should_keep_alive()
         upgrade = self.parser.should_upgrade()
-        length = given.get(b"content-length", b"")
-        self._held = (
-            version == "1.1"
-            and self.url in self._at_once
-            and not (upgrade or expect)
-            and 0 < len(length) < 6  # digits: below a hundred thousand
-            and int(length) <= SMALL_BODY
-            and self._is_free()
-            and self.parser.get_method() == b"POST"
-        )
-        if self._held:
+        if self.url in self._at_once and not (upgrade or expect) and self._may_hold(version, given):
+            self._held = True
             self._given = given
             self._whole = False
             self._held_body = b""
@@ -195,6 +186,13 @@ class HostlerProtocol(CycleProtocol):
             self._complete()
 
     # -- requests that may be served at once ------------------------------------------------------------
+
+    def _may_hold(self, version: str, given: Mapping[bytes, bytes]) -> bool:
+        """Whether the body is worth waiting for: small, of a known size, and nothing is before it."""
+        length = given.get(b"content-length", b"")
+        # Six digits are too many, whatever they are.
+        small = 0 < len(length) < 6 and int(length) <= SMALL_BODY
+        return small and version == "1.1" and self._is_free() and self.parser.get_method() == b"POST"
 
     def _settle(self) -> None:
         """Offer what was held back, once all of it has come."""
