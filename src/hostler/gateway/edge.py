@@ -11,10 +11,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from hostler import aio
 from hostler.gateway.headers import Headers
+
+if TYPE_CHECKING:
+    from hostler.gateway.sender import Sender
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -109,7 +112,12 @@ class Call(Protocol):
 
     @property
     def given(self) -> Mapping[bytes, bytes]:
-        """Their first values."""
+        """Their first values, but for the content length."""
+        ...
+
+    @property
+    def sender(self) -> Sender:
+        """What the client says on this connection with each request."""
         ...
 
     @property

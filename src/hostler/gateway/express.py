@@ -18,12 +18,12 @@ from hostler.gateway.answers import add_log_url, error_answer, error_event
 from hostler.gateway.body import peek_json
 from hostler.gateway.connection import ConnectionLost
 from hostler.gateway.evidence import explained
-from hostler.gateway.headers import Headers, answer_headers, asked_by, request_headers
+from hostler.gateway.headers import Headers, answer_headers, asked_by
 from hostler.gateway.inflight import request_id
 from hostler.gateway.observe import Observed
 from hostler.gateway.relay import Passage, takes_events
 from hostler.gateway.resolve import Local
-from hostler.gateway.upstream import STALE_SECONDS, request_head, took_too_long
+from hostler.gateway.upstream import STALE_SECONDS, took_too_long
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,11 +34,13 @@ if TYPE_CHECKING:
     from hostler.gateway.edge import Call
     from hostler.gateway.pipeline import Gateway
     from hostler.gateway.pool import Pool
+    from hostler.gateway.sender import Known
+    from hostler.metrics.recorder import Recorder
 
     Ended = Callable[["Express"], None]
 
-TARGETS = {path.encode(): path for path in paths.POST_ROUTES}
-"""What request lines may ask for, and the path that is: nothing that would have to be decoded."""
+TARGETS = {path.encode(): (path, paths.engine_path(path.encode()).decode()) for path in paths.POST_ROUTES}
+"""What request lines may ask for, where nothing has to be decoded: the path that is, and the engine's."""
 
 
 def serve_now(gateway: Gateway, call: Call, ended: Ended) -> bool:
@@ -49,14 +51,14 @@ def serve_now(gateway: Gateway, call: Call, ended: Ended) -> bool:
         return False
     body = call.body
     try:
-        key = gateway.keys.check(given)
+        known = call.sender.knows(gateway.keys, call.client[0] if call.client else None)
         name = peek_json(body)[0]
         routes = gateway.routes
         target = routes.targets.get(name)
         if not isinstance(target, Local) or name in routes.selectors:
             return False
-        if key is not None:
-            routes.permit(key, target, "")
+        if known.key is not None:
+            routes.permit(known.key, target, "")
         if not target.filter.idle:
             body = target.filter.apply(body, kind, name)
         gateway.budget.take(len(call.body))
@@ -68,7 +70,7 @@ def serve_now(gateway: Gateway, call: Call, ended: Ended) -> bool:
         pool = gateway.pool_of(held.lease.base_url, model.timeouts)
         connection = pool.take()
         if connection is not None:
-            Express(gateway, call, model, held, pool, connection, ended).begin(key, body)
+            Express(gateway, call, model, held, pool, connection, ended).begin(known, body)
             return True
         gateway.fleet.let_go(held)
     gateway.budget.give(len(call.body))
@@ -89,6 +91,7 @@ class Express(Passage):
         "_span",
         "_timer",
         "_work",
+        "asked_path",
         "began",
         "events",
         "headers",
@@ -128,52 +131,50 @@ class Express(Passage):
         self.metadata: dict[str, str] = {}
         self.model: str = model.id
         self.number = 0
-        self.path = TARGETS[call.target]
+        self.asked_path, self.path = TARGETS[call.target]
         self.request_id = request_id(call.given.get(b"x-request-id", b""))
         self.response_headers: Headers = []
         self.status = 0
         self.events = False
         self._span = gateway.spans.begin(self.request_id, model.id, held.lease.run, held.slot.log.mark())
 
-    def begin(self, key: ApiKey | None, body: bytes) -> None:
+    def begin(self, known: Known, body: bytes) -> None:
         """Ask the engine."""
-        gateway, call, held = self._gateway, self._call, self._held
-        assert held is not None
+        gateway, call = self._gateway, self._call
         call.owner = self
-        path = paths.engine_path(call.target)
         gateway.in_flight.add(self)
-        recorder = gateway.recorder
-        if recorder is not None:
-            record = recorder.begin(
-                model=self.model,
-                path=path.decode(),
-                request_id=self.request_id.decode("latin-1"),
-                key=key.name if key is not None else "",
-                traceparent=call.given.get(b"traceparent", b"").decode("latin-1"),
-            )
-            record.metadata = self.metadata
-            self.observed = Observed(recorder, record, gateway.clock)
-            self.observed.granted(held.lease)
-        client = call.client
-        headers = request_headers(
-            call.headers,
-            call.given,
-            client=client[0] if client else None,
-            length=len(body),
-            drop_credentials=bool(gateway.keys),
-            request_id=self.request_id,
-        )
-        if self.observed is not None:
-            headers = self.observed.sending(headers, body)
+        length = b"%d" % len(body)
+        headers = [*known.headers, (b"x-request-id", self.request_id), (b"content-length", length)]
+        fields = b"%bx-request-id: %b\r\ncontent-length: %b\r\n" % (known.fields, self.request_id, length)
+        if gateway.recorder is not None:
+            self.observed = observed = self._observed(gateway.recorder, known.key)
+            sent = observed.sending(headers, body)
+            if sent is not headers:
+                fields = b"".join([b"%b: %b\r\n" % pair for pair in sent])
         connection = self._connection
         origin = connection.origin
-        host = None if b"host" in call.given else origin.authority
-        head = request_head(b"POST", origin.root + path, host, headers)
-        patience = self._patience
-        if patience:
-            self._timer = connection.loop.call_later(patience, self._took_too_long, patience)
+        if b"host" not in call.given:
+            fields += b"host: %b\r\n" % origin.authority
+        target = (origin.prefix + self.path).encode()
+        head = b"POST %b HTTP/1.1\r\n%b\r\n" % (target, fields)
+        if self._patience:
+            self._timer = connection.loop.call_later(self._patience, self._took_too_long, self._patience)
         self._again = head, body
         connection.send(head, body, self, method="POST")
+
+    def _observed(self, recorder: Recorder, key: ApiKey | None) -> Observed:
+        assert self._held is not None
+        record = recorder.begin(
+            model=self.model,
+            path=self.path,
+            request_id=self.request_id.decode("latin-1"),
+            key=key.name if key is not None else "",
+            traceparent=self._call.given.get(b"traceparent", b"").decode("latin-1"),
+        )
+        record.metadata = self.metadata
+        observed = Observed(recorder, record, self._gateway.clock)
+        observed.granted(self._held.lease)
+        return observed
 
     # -- an entry of the requests in flight -------------------------------------------------------------
 
@@ -295,7 +296,7 @@ class Express(Passage):
             writer = call.writer()
             add_log_url(error, call.headers, call.scheme)
             accept = call.given.get(b"accept", b"")
-            self.status, headers, body = error_answer(error, path=self.path, accept=accept)
+            self.status, headers, body = error_answer(error, path=self.asked_path, accept=accept)
             headers.append((b"x-request-id", self.request_id))
             writer.begin(self.status, headers, len(body))
             writer.write(body)
@@ -308,7 +309,7 @@ class Express(Passage):
                 self.observed.broke(error)
             writer.flush()
             if self.at_border and self.events:
-                writer.write(error_event(error, self.path))
+                writer.write(error_event(error, self.asked_path))
         elif self.observed is not None:
             self.observed.failed(error)
         self._finish()

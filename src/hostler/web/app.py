@@ -97,7 +97,14 @@ class WebApp:
         seconds = self._clock.monotonic() - request.began
         self._served.add(
             Served(
-                "POST", request.path, "1.1", call.given, call.client, request.status, request.sent, seconds
+                "POST",
+                request.asked_path,
+                "1.1",
+                call.given,
+                call.client,
+                request.status,
+                request.sent,
+                seconds,
             )
         )
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from hostler.gateway.edge import CallOwner
     from hostler.gateway.headers import Headers
+    from hostler.gateway.sender import Sender
     from hostler.web.cycles import CycleProtocol
 
 
@@ -50,6 +51,7 @@ class Call:
         "owner",
         "response_complete",
         "response_started",
+        "sender",
         "target",
         "transport",
         "waiting_for_100_continue",
@@ -65,14 +67,15 @@ class Call:
         method: bytes,
         target: bytes,
         headers: Headers,
-        given: Mapping[bytes, bytes],
+        sender: Sender,
         body: bytes,
         keep_alive: bool,
     ) -> None:
         self.method = method
         self.target = target
         self.headers = headers
-        self.given = given
+        self.sender = sender
+        self.given = sender.given
         self.body = body
         self.keep_alive = keep_alive
         self.owner: CallOwner | None = None

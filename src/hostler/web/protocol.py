@@ -9,14 +9,15 @@ back until all of it has come, and then offered to the application without a sco
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import httptools
 
 from hostler.errors import ClientError, HeadTooLarge, RequestTimeout
 from hostler.gateway.answers import error_answer
-from hostler.gateway.headers import first_values
+from hostler.gateway.headers import Headers, first_values
+from hostler.gateway.sender import Sender
 from hostler.gateway.tunnel import keep_alive
 from hostler.web.call import Call
 from hostler.web.cycles import CycleProtocol
@@ -42,7 +43,7 @@ class HostlerProtocol(CycleProtocol):
         super().__init__(*args, **kwargs)
         self._at_once: frozenset[bytes] = getattr(self.app, "at_once", frozenset())
         self._held = self._whole = False  # a request waits for its body; all of it is here
-        self._given: Mapping[bytes, bytes] = {}
+        self._sender: Sender | None = None  # of the newest request that was held
         self._held_body = b""
         self._held_timer: asyncio.TimerHandle | None = None
         self._in_head = False
@@ -153,6 +154,8 @@ class HostlerProtocol(CycleProtocol):
                 )
             )
             return
+        if self.url in self._at_once and self._hold_again(headers):
+            return
         version = self.parser.get_http_version()
         given = first_values(headers)
         if wrong := wrong_head(version, headers, given):
@@ -163,11 +166,13 @@ class HostlerProtocol(CycleProtocol):
         self.expect_100_continue = expect
         self._keep_alive = version != "1.0" and self.parser.should_keep_alive()
         upgrade = self.parser.should_upgrade()
-        if self.url in self._at_once and not (upgrade or expect) and self._may_hold(version, given):
-            self._held = True
-            self._given = given
-            self._whole = False
-            self._held_body = b""
+        if (
+            version == "1.1"
+            and self.url in self._at_once
+            and not (upgrade or expect)
+            and self._may_hold(given.get(b"content-length", b""))
+        ):
+            self._sender = Sender(headers, given)
         else:
             self._open(self.parser.get_method(), version, upgrade=upgrade)
 
@@ -187,12 +192,23 @@ class HostlerProtocol(CycleProtocol):
 
     # -- requests that may be served at once ------------------------------------------------------------
 
-    def _may_hold(self, version: str, given: Mapping[bytes, bytes]) -> bool:
-        """Whether the body is worth waiting for: small, of a known size, and nothing is before it."""
-        length = given.get(b"content-length", b"")
+    def _hold_again(self, headers: Headers) -> bool:
+        """Hold a request back that has the headers of one that was: nothing has to be looked at again."""
+        sender, parser = self._sender, self.parser
+        if sender is None or not sender.says(headers) or parser.get_http_version() != "1.1":
+            return False
+        self.expect_100_continue = False
+        self._keep_alive = parser.should_keep_alive()
+        return self._may_hold(headers[sender.place][1])
+
+    def _may_hold(self, length: bytes) -> bool:
+        """Hold a request back if its body is worth waiting for: small, and nothing is before it."""
         # Six digits are too many, whatever they are.
         small = 0 < len(length) < 6 and int(length) <= SMALL_BODY
-        return small and version == "1.1" and self._is_free() and self.parser.get_method() == b"POST"
+        self._held = small and self._is_free() and self.parser.get_method() == b"POST"
+        self._whole = False
+        self._held_body = b""
+        return self._held
 
     def _settle(self) -> None:
         """Offer what was held back, once all of it has come."""
@@ -203,7 +219,8 @@ class HostlerProtocol(CycleProtocol):
         self._held = False
         if self._held_timer is not None:
             self._stop_holding()
-        call = Call(self, b"POST", self.url, self.headers, self._given, self._held_body, self._keep_alive)
+        assert self._sender is not None
+        call = Call(self, b"POST", self.url, self.headers, self._sender, self._held_body, self._keep_alive)
         self._held_body = b""
         before, self.cycle, self._call = self.cycle, call, call  # type: ignore[assignment]  # all that is used
         serve_now: Callable[[Call], bool] = self.app.serve_now  # it has `at_once`
