@@ -24,9 +24,10 @@ from hostler.gateway.observe import Observed
 from hostler.gateway.relay import Passage, takes_events
 from hostler.gateway.resolve import Local
 from hostler.gateway.upstream import STALE_SECONDS, took_too_long
+from hostler.metrics.record import NOTHING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from hostler.config.schema import ApiKey, Model
     from hostler.fleet.lease import Held
@@ -95,7 +96,6 @@ class Express(Passage):
         "began",
         "events",
         "headers",
-        "metadata",
         "model",
         "number",
         "path",
@@ -105,6 +105,7 @@ class Express(Passage):
     )
 
     method = "POST"
+    metadata: Mapping[str, str] = NOTHING
 
     def __init__(
         self,
@@ -128,7 +129,6 @@ class Express(Passage):
         self._timer: asyncio.TimerHandle | None = None
         self.began = gateway.clock.monotonic()
         self.headers = call.headers
-        self.metadata: dict[str, str] = {}
         self.model: str = model.id
         self.number = 0
         self.asked_path, self.path = TARGETS[call.target]
@@ -171,7 +171,6 @@ class Express(Passage):
             key=key.name if key is not None else "",
             traceparent=self._call.given.get(b"traceparent", b"").decode("latin-1"),
         )
-        record.metadata = self.metadata
         observed = Observed(recorder, record, self._gateway.clock)
         observed.granted(self._held.lease)
         return observed

@@ -9,7 +9,7 @@ import asyncio
 import itertools
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -42,7 +42,11 @@ class Entry(Protocol):
     method: str
     headers: Headers
     response_headers: Headers
-    metadata: dict[str, str]
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """What else is known, to be shown."""
+        ...
 
     @property
     def began_wall(self) -> datetime:

@@ -175,7 +175,7 @@ class RequestRecord:
         self.finish_reason = ""
         self.error = ""
         self.error_kind = ErrorKind.NONE
-        self.metadata: dict[str, str] = {}
+        self.metadata = NOTHING
         # Only for captures; None when nobody wants them.
         self.request_headers: Pairs | None = None
         self.request_body: bytes | None = None

@@ -147,6 +147,8 @@ class UsageTap:
 class _Found:
     """What was found so far; later events count more than earlier ones."""
 
+    __slots__ = ("cached", "error", "has_usage", "input", "metrics", "output", "reason", "timings")
+
     def __init__(self) -> None:
         self.input = self.output = 0
         self.cached = UNKNOWN
