@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import queue
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -13,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hostler.config.schema import Telemetry
-from hostler.metrics.record import ErrorKind, RequestRecord, row_of
+from hostler.metrics import tracing
+from hostler.metrics.record import ErrorKind, RequestRecord, Tokens, row_of
 from hostler.metrics.tracecontext import trace_of
-from hostler.metrics.tracing import Tracer, operation_of, traces_url
+from hostler.metrics.tracing import Tracer, attributes_of, operation_of, traces_url
 
 CLIENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -126,7 +129,7 @@ def test_spans_reach_a_collector(collector: tuple[str, Any]) -> None:
     assert ("service.name", "front") in [(a.key, a.value.string_value) for a in resource.resource.attributes]
     spans = list(resource.scope_spans[0].spans)
     names = [span.name for span in spans]
-    assert sorted(names) == ["chat a", "chat a", "load", "queue", "queue", "upstream"]
+    assert sorted(names) == ["chat a", "chat a", "first token", "load", "queue", "queue", "upstream"]
     root = next(span for span in spans if span.name == "chat a" and span.parent_span_id)
     assert ours.trace is not None
     assert root.trace_id.hex() == "0af7651916cd43dd8448eb211c80319c"
@@ -139,17 +142,51 @@ def test_spans_reach_a_collector(collector: tuple[str, Any]) -> None:
         began + 10**9,
         began + 3 * 10**9,
     )
-    assert [event.name for event in root.events] == ["first token"]
+    first = below["first token"]
+    assert (first.start_time_unix_nano, first.end_time_unix_nano) == (began + 3 * 10**9, began + 4 * 10**9)
+    assert {attribute.key for attribute in root.attributes} == {
+        "gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.request.model", "gen_ai.request.stream",
+        "gen_ai.response.time_to_first_chunk", "hostler.request_id", "hostler.run",
+        "http.response.status_code", "url.path",
+    }  # fmt: skip
     broken = next(span for span in spans if span.name == "chat a" and not span.parent_span_id)
     assert failed.trace is not None
     assert broken.trace_id.hex() == f"{failed.trace.trace_id:032x}"
     assert broken.status.message == "broken"
 
 
-def test_a_collector_that_is_away_costs_nothing() -> None:
+def test_the_names_are_those_of_the_conventions() -> None:
+    names = pytest.importorskip("opentelemetry.semconv._incubating.attributes.gen_ai_attributes")
+    known = {value for name, value in vars(names).items() if name.startswith("GEN_AI_")}
+    record = ended("", tokens=Tokens(input=3, output=4, cached=2), finish_reason="stop")
+    used = attributes_of(row_of(record, number=1, now=105.0, wall_ms=5000))
+
+    generative = {name for name in used if name.startswith("gen_ai.")}
+    assert generative <= known
+    assert {"gen_ai.usage.input_tokens", "gen_ai.usage.cache_read.input_tokens"} <= generative
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+def test_a_collector_that_is_away_is_told_once_and_delays_no_stop(
+    hangs: bool, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip("opentelemetry.sdk")
-    tracer = Tracer(Telemetry(endpoint="http://127.0.0.1:9"), version="1")
-    record = ended("")
-    tracer.record(row_of(record, number=1, now=105.0, wall_ms=5000), record, 105.0)
-    # Closing tries to send and gives up; that is no error of ours.
-    tracer.close()
+    monkeypatch.setattr(tracing, "FLUSH_SECONDS", 0.3)
+    monkeypatch.setattr(tracing, "EXPORT_SECONDS", 0.5)
+    said: list[str] = []
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        if hangs:
+            listening.listen()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        tracer = Tracer(Telemetry(endpoint=url), version="1", on_problem=said.append)
+        record = ended("")
+        for number in range(3):
+            tracer.record(row_of(record, number=number, now=105.0, wall_ms=5000), record, 105.0)
+        began = time.monotonic()
+        tracer.close()
+        tracer.tell()
+
+        assert time.monotonic() - began < 2.0
+    assert [text.startswith("telemetry: ") for text in said] == [True]
+    assert capfd.readouterr().err == ""

@@ -103,7 +103,7 @@ class Observatory:
         if not telemetry.endpoint:
             return
         try:
-            self.recorder.tracer = Tracer(telemetry, version=self._version)
+            self.recorder.tracer = Tracer(telemetry, version=self._version, on_problem=self._on_problem)
         except ModuleNotFoundError:
             self._on_problem("telemetry: no traces are sent, that needs: pip install 'hostler[otel]'")
 
@@ -133,6 +133,7 @@ class Observatory:
         tracer, self.recorder.tracer = self.recorder.tracer, None
         if tracer is not None:
             await asyncio.to_thread(tracer.close)
+            tracer.tell()
         self._asking.close()
         with contextlib.suppress(asyncio.CancelledError):
             await self.store.close()

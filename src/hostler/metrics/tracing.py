@@ -7,6 +7,9 @@ nothing but its ids. What is sent goes through the SDK's own queue and thread, w
 from __future__ import annotations
 
 import importlib
+import logging
+import threading
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,8 +17,12 @@ from hostler.config.schema import Telemetry
 from hostler.metrics.record import ActivityRow, ErrorKind, RequestRecord
 from hostler.metrics.tracecontext import TraceContext
 
-# Milliseconds that a stop waits for the collector to take what is left.
-FLUSH_MILLISECONDS = 3000
+# Seconds that a collector has for a batch, further tries included: one that is away is asked with each batch.
+EXPORT_SECONDS = 5.0
+# Seconds that a stop waits for the collector to take what is left, before the last try is broken off.
+FLUSH_SECONDS = 2.0
+# Where the SDK says what goes wrong, again with each try.
+SDK_LOG = "opentelemetry"
 NANO = 1_000_000_000
 # Names of operations in the conventions for generative AI, by the end of the path.
 OPERATIONS = (
@@ -40,9 +47,14 @@ def traces_url(endpoint: str) -> str:
 
 
 class Tracer:
-    """Makes and sends spans. The constructor raises ModuleNotFoundError without the extra."""
+    """Makes and sends spans. The constructor raises ModuleNotFoundError without the extra.
 
-    def __init__(self, telemetry: Telemetry, *, version: str) -> None:
+    `on_problem` is told once, by `record` or `tell`, when the collector does not take them.
+    """
+
+    def __init__(
+        self, telemetry: Telemetry, *, version: str, on_problem: Callable[[str], None] = lambda text: None
+    ) -> None:
         load = importlib.import_module
         self._api: Any = load("opentelemetry.trace")
         self._context: Any = load("opentelemetry.context")
@@ -57,12 +69,16 @@ class Tracer:
         self._provider: Any = sdk.TracerProvider(
             resource=resource, id_generator=self._ids, shutdown_on_exit=False
         )
-        exporter = otlp.OTLPSpanExporter(traces_url(telemetry.endpoint), headers=dict(telemetry.headers))
-        self._provider.add_span_processor(export.BatchSpanProcessor(exporter))
+        self._exporter: Any = otlp.OTLPSpanExporter(
+            traces_url(telemetry.endpoint), headers=dict(telemetry.headers), timeout=EXPORT_SECONDS
+        )
+        self._trouble = _Trouble(on_problem)
+        self._provider.add_span_processor(export.BatchSpanProcessor(self._exporter))
         self._tracer: Any = self._provider.get_tracer("hostler", version)
 
     def record(self, row: ActivityRow, record: RequestRecord, now: float) -> None:
         """Send the spans of a request that ended at `now` (monotonic), unless its trace is not sampled."""
+        self._trouble.tell()
         trace = record.trace
         if trace is None or not trace.sampled:
             return
@@ -82,12 +98,14 @@ class Tracer:
         within = self._api.set_span_in_context(span, self._context.Context())
         for name, begin, finish in phases(record, now):
             self._tracer.start_span(name, context=within, start_time=at(begin)).end(at(finish))
-        if record.first_token is not None:
-            span.add_event("first token", timestamp=at(record.first_token))
         if row.error_kind is not ErrorKind.NONE:
             status = self._api.Status(self._api.StatusCode.ERROR, row.error)
             span.set_status(status)
         span.end(end)
+
+    def tell(self) -> None:
+        """Tell what went wrong in other threads, if that is new."""
+        self._trouble.tell()
 
     def _parent(self, trace: TraceContext) -> Any:
         if trace.parent_id is None:
@@ -97,9 +115,40 @@ class Tracer:
         return self._api.set_span_in_context(self._api.NonRecordingSpan(parent), self._context.Context())
 
     def close(self) -> None:
-        """Send what is left, within some seconds; blocks."""
-        self._provider.force_flush(FLUSH_MILLISECONDS)
+        """Send what is left; blocks, for EXPORT_SECONDS at most."""
+        # The SDK's own limits of time do not hold while a try goes on.
+        breaking_off = threading.Timer(FLUSH_SECONDS, self._exporter.shutdown)
+        breaking_off.start()
         self._provider.shutdown()
+        breaking_off.cancel()
+        breaking_off.join()
+        self._trouble.close()
+
+
+class _Trouble(logging.Handler):
+    """Takes what the SDK complains of, from any thread, and has it told once by the thread of the spans."""
+
+    def __init__(self, on_problem: Callable[[str], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._on_problem = on_problem
+        self._text = ""
+        self._told = False
+        self._log = logging.getLogger(SDK_LOG)
+        self._log.addHandler(self)
+        self._log.propagate = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._text = self._text or record.getMessage()
+
+    def tell(self) -> None:
+        """Pass the first complaint on."""
+        if self._text and not self._told:
+            self._told = True
+            self._on_problem(f"telemetry: {self._text[:500]}; there is no warning about further ones")
+
+    def close(self) -> None:
+        self._log.removeHandler(self)
+        super().close()
 
 
 class _Ids:
@@ -140,6 +189,8 @@ def phases(record: RequestRecord, now: float) -> list[tuple[str, float, float]]:
     if load:
         found.append(("load", record.granted - load, record.granted))
     found.append(("upstream", record.granted, now))
+    if record.first_token is not None:
+        found.append(("first token", record.granted, record.first_token))
     return found
 
 
@@ -147,7 +198,9 @@ def attributes_of(row: ActivityRow) -> dict[str, Any]:
     """What the conventions for generative AI and HTTP have names for, and ours under `hostler.`."""
     found: dict[str, Any] = {
         "gen_ai.operation.name": operation_of(row.path),
+        "gen_ai.provider.name": "hostler",
         "gen_ai.request.model": row.model,
+        "gen_ai.request.stream": "text/event-stream" in row.content_type.lower(),
         "url.path": row.path,
         "hostler.request_id": row.request_id,
         "hostler.run": row.run,
@@ -158,6 +211,10 @@ def attributes_of(row: ActivityRow) -> dict[str, Any]:
         found["gen_ai.usage.input_tokens"] = row.input_tokens
     if row.output_tokens > 0:
         found["gen_ai.usage.output_tokens"] = row.output_tokens
+    if row.cache_tokens > 0:
+        found["gen_ai.usage.cache_read.input_tokens"] = row.cache_tokens
+    if row.first_token_ms >= 0:
+        found["gen_ai.response.time_to_first_chunk"] = row.first_token_ms / 1000
     if row.finish_reason:
         found["gen_ai.response.finish_reasons"] = [row.finish_reason]
     if row.error_kind is not ErrorKind.NONE:
