@@ -82,6 +82,20 @@ async def test_memory_writes_nothing_before_somebody_asks() -> None:
         assert await ids(made) == list(range(5003, 4993, -1))
 
 
+async def test_a_large_memory_loses_nothing_while_somebody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All rows of a memory larger than what may be on its way go to the database with the first question."""
+    monkeypatch.setattr(activity, "MAX_OUTSTANDING", 50)
+    async with store(memory_rows=200) as (made, said):
+        fill(made, 200)
+        asking = asyncio.ensure_future(made.page(EVERYTHING))
+        await asyncio.sleep(0)
+        fill(made, 40)
+        await asking
+
+        assert await ids(made) == list(range(240, 40, -1))
+        assert (made.lost, said) == (0, [])
+
+
 async def test_what_is_asked_for_is_found(tmp_path: Path) -> None:
     async with store(tmp_path / "a.db") as (made, _):
         fill(made, 3)

@@ -16,7 +16,15 @@ from hostler.clock import ManualClock
 from hostler.metrics.gpu_amd import AmdCards
 from hostler.metrics.gpu_nvml import Nvml
 from hostler.metrics.gpu_source import RETRY_SECONDS, Gpus, SourceFailed
-from hostler.metrics.gpu_tools import NVIDIA, ROCM, Tool, parse_nvidia, parse_rocm
+from hostler.metrics.gpu_tools import (
+    NVIDIA,
+    ROCM,
+    Tool,
+    parse_ioreg,
+    parse_nvidia,
+    parse_rocm,
+    parse_xpu,
+)
 from hostler.metrics.hardware import describe, memory_bytes
 from hostler.metrics.performance import PerformanceMonitor, shape
 from hostler.metrics.prometheus import add_machine
@@ -112,6 +120,40 @@ def test_the_tools_output() -> None:
     assert parse_rocm("") == []
 
 
+XPU_TEXT = """Timestamp, DeviceId, GPU Utilization (%), GPU Power (W), \
+GPU Core Temperature (Celsius Degree), GPU Memory Temperature (Celsius Degree), GPU Memory Used (MiB)
+08:08:16.817,    0,  N/A, 281.13, 35.50, 31.50, 1024.50
+08:08:16.817,    1,  42.00, N/A, 37.50,  N/A,  N/A
+"""
+IOREG_TEXT = """<?xml version="1.0" encoding="UTF-8"?>
+<plist version="1.0"><array><dict>
+<key>model</key><string>Apple M2 Max</string>
+<key>PerformanceStatistics</key><dict>
+<key>Device Utilization %</key><integer>17</integer>
+<key>In use system memory</key><integer>734003200</integer>
+</dict></dict><dict><key>model</key><string>no statistics</string></dict></array></plist>
+"""
+
+
+def test_other_tools() -> None:
+    assert parse_xpu(XPU_TEXT) == [
+        GpuSample(
+            index=0,
+            name="Intel GPU 0",
+            temperature=35.5,
+            memory_temperature=31.5,
+            memory_used=2049 * MIB // 2,
+            power=281.13,
+        ),
+        GpuSample(index=1, name="Intel GPU 1", temperature=37.5, busy_percent=42.0),
+    ]
+    assert parse_ioreg(IOREG_TEXT) == [
+        GpuSample(index=0, name="Apple M2 Max", busy_percent=17.0, memory_used=700 * MIB)
+    ]
+    for text in ("", "no list", "<plist", "<plist><dict/></plist>"):
+        assert parse_xpu(text) == parse_ioreg(text) == []
+
+
 def script(directory: Path, name: str, text: str) -> Path:
     path = directory / name
     path.write_text(f"#!/bin/sh\n{text}\n")
@@ -144,12 +186,15 @@ def test_two_vendors_are_numbered_through(tmp_path: Path) -> None:
 
 
 class FakeNvml:
-    """The part of pynvml that is used, for two GPUs of which one has no fan."""
+    """The part of pynvml that is used, for two GPUs: one without a fan, and without memory of its own."""
 
     class NVMLError(Exception):
         pass
 
     class NVMLError_NotSupported(NVMLError):  # noqa: N801 - its name there
+        pass
+
+    class NVMLError_NoPermission(NVMLError):  # noqa: N801 - its name there
         pass
 
     NVML_TEMPERATURE_GPU = 0
@@ -162,18 +207,22 @@ class FakeNvml:
             "nvmlDeviceGetUUID": "GPU-1", "nvmlDeviceGetTemperature": 50, "nvmlDeviceGetPowerUsage": 250_000,
             "nvmlDeviceGetUtilizationRates": SimpleNamespace(gpu=7),
             "nvmlDeviceGetComputeRunningProcesses": [SimpleNamespace(pid=3, usedGpuMemory=9)],
+            "nvmlDeviceGetGraphicsRunningProcesses": [
+                SimpleNamespace(pid=3, usedGpuMemory=9), SimpleNamespace(pid=4, usedGpuMemory=5),
+                SimpleNamespace(pid=5, usedGpuMemory=None),
+            ],
         }  # fmt: skip
+        refused = {"FanSpeed": self.NVMLError_NotSupported, "MemoryInfo": self.NVMLError_NotSupported,
+                   "GraphicsRunningProcesses": self.NVMLError_NoPermission}  # fmt: skip
 
         def call(*arguments: Any) -> Any:
             if self.dead:
                 raise self.NVMLError("GPU is lost")
             if name == "nvmlDeviceGetHandleByIndex":
                 return arguments[0]
-            if name == "nvmlDeviceGetFanSpeed":
-                if arguments[0] == 1:
-                    raise self.NVMLError_NotSupported
-                return 30
-            return values[name]
+            if arguments[:1] == (1,) and name.removeprefix("nvmlDeviceGet") in refused:
+                raise refused[name.removeprefix("nvmlDeviceGet")]
+            return 30 if name == "nvmlDeviceGetFanSpeed" else values[name]
 
         return call
 
@@ -187,9 +236,11 @@ def test_nvml(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert first == GpuSample(
         index=0, name="Card", uuid="GPU-1", temperature=50, busy_percent=7, memory_used=10, memory_total=40,
-        fan_percent=30, power=250.0, processes={3: 9},
+        fan_percent=30, power=250.0, processes={3: 9, 4: 5},
     )  # fmt: skip
-    assert second.fan_percent is None
+    assert second == GpuSample(
+        index=1, name="Card", uuid="GPU-1", temperature=50, busy_percent=7, power=250.0, processes={3: 9}
+    )
     nvml.dead = True
     with pytest.raises(SourceFailed, match="lost"):
         source.sample()

@@ -125,7 +125,9 @@ class ActivityStore:
 
     def add(self, row: ActivityRow) -> None:
         """Keep `row`, whose id is from `next_id`. Never waits and never raises."""
-        if self._closed or self._outstanding >= MAX_OUTSTANDING:
+        # In memory everything is on its way when somebody asks, and that is bounded already.
+        bound = MAX_OUTSTANDING + self._rows_wanted if self._lazy else MAX_OUTSTANDING
+        if self._closed or self._outstanding >= bound:
             self.lost += 1
             if self.lost == 1:
                 self._on_problem("activity: requests come faster than they can be recorded; some are not")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from hostler.metrics.gpu_source import SourceFailed
@@ -50,7 +51,7 @@ class Nvml:
 
     def _one(self, index: int, handle: Any) -> GpuSample:
         nvml = self._nvml
-        memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+        memory = self._ask(lambda: nvml.nvmlDeviceGetMemoryInfo(handle))
         busy = self._ask(lambda: nvml.nvmlDeviceGetUtilizationRates(handle).gpu)
         power = self._ask(lambda: nvml.nvmlDeviceGetPowerUsage(handle))
         return GpuSample(
@@ -59,22 +60,32 @@ class Nvml:
             uuid=_text(self._ask(lambda: nvml.nvmlDeviceGetUUID(handle)) or ""),
             temperature=self._ask(lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)),
             busy_percent=busy,
-            memory_used=memory.used,
-            memory_total=memory.total,
+            memory_used=None if memory is None else memory.used,
+            memory_total=None if memory is None else memory.total,
             fan_percent=self._ask(lambda: nvml.nvmlDeviceGetFanSpeed(handle)),
             power=None if power is None else power / 1000,
             processes=self._processes(handle),
         )
 
     def _processes(self, handle: Any) -> dict[int, int]:
-        found = self._ask(lambda: self._nvml.nvmlDeviceGetComputeRunningProcesses(handle)) or []
-        return {process.pid: process.usedGpuMemory for process in found if process.usedGpuMemory}
+        """Memory by pid. Whoever computes through Vulkan is among those that draw; some are among both."""
+        nvml = self._nvml
+        found: dict[int, int] = {}
+        for question in (
+            nvml.nvmlDeviceGetComputeRunningProcesses,
+            nvml.nvmlDeviceGetGraphicsRunningProcesses,
+        ):
+            for process in self._ask(partial(question, handle)) or ():
+                found[process.pid] = max(found.get(process.pid, 0), process.usedGpuMemory or 0)
+        return {pid: used for pid, used in found.items() if used}
 
     def _ask(self, question: Callable[[], Any]) -> Any:
-        """One value; None where this GPU does not have it (laptops have no fan of their own)."""
+        """One value; None where this GPU does not have it: laptops have no fan of their own, and GPUs that
+        share the machine's memory none of their own. In containers some things are forbidden.
+        """
         try:
             return question()
-        except self._nvml.NVMLError_NotSupported:
+        except (self._nvml.NVMLError_NotSupported, self._nvml.NVMLError_NoPermission):
             return None
 
 

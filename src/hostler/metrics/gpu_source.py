@@ -37,11 +37,23 @@ def openers() -> tuple[tuple[Opener, ...], ...]:
     """For each vendor the ways to its GPUs, the best first."""
     from hostler.metrics.gpu_amd import AmdCards
     from hostler.metrics.gpu_nvml import Nvml
-    from hostler.metrics.gpu_tools import NVIDIA, ROCM, Tool, parse_nvidia, parse_rocm
+    from hostler.metrics.gpu_tools import (
+        IOREG,
+        NVIDIA,
+        ROCM,
+        XPU,
+        Tool,
+        parse_ioreg,
+        parse_nvidia,
+        parse_rocm,
+        parse_xpu,
+    )
 
     return (
         (Nvml.open, lambda: Tool.open(NVIDIA, parse_nvidia)),
         (AmdCards.open, lambda: Tool.open(ROCM, parse_rocm)),
+        (lambda: Tool.open(XPU, parse_xpu),),
+        (lambda: Tool.open(IOREG, parse_ioreg),),
     )
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+import plistlib
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
+from xml.parsers.expat import ExpatError
 
 from hostler.metrics.gpu_source import SourceFailed
 from hostler.metrics.samples import MIB, GpuSample
@@ -19,6 +21,11 @@ NVIDIA = (
     "--format=csv,noheader,nounits",
 )
 ROCM = ("rocm-smi", "-i", "-P", "-t", "-f", "-u", "--showmeminfo", "vram", "--showproductname", "--csv")
+
+# Intel: utilization, power, temperatures of core and memory, used memory; of all devices, once.
+XPU = ("xpu-smi", "dump", "-d", "-1", "-m", "0,1,3,4,18", "-n", "1")
+# Apple: what the driver tells without rights of an administrator.
+IOREG = ("ioreg", "-r", "-d", "1", "-w", "0", "-c", "IOAccelerator", "-a")
 
 
 class Tool:
@@ -98,6 +105,55 @@ def parse_rocm(text: str) -> list[GpuSample]:
                 memory_total=None if total is None else int(total),
                 fan_percent=_column(line, "fan speed (%)"),
                 power=_column(line, "power (w)"),
+            )
+        )
+    return found
+
+
+def parse_xpu(text: str) -> list[GpuSample]:
+    """The table of xpu-smi; what a device does not tell is `N/A`."""
+    found = []
+    lines = (line for line in text.splitlines() if "," in line)
+    for line in csv.DictReader(lines, skipinitialspace=True):
+        device, used = _text(line, "deviceid"), _column(line, "memory used (mib)")
+        if not device.isdigit():
+            continue
+        found.append(
+            GpuSample(
+                index=int(device),
+                name=f"Intel GPU {device}",
+                temperature=_column(line, "core temperature"),
+                memory_temperature=_column(line, "memory temperature"),
+                busy_percent=_column(line, "gpu utilization"),
+                memory_used=None if used is None else int(used * MIB),
+                power=_column(line, "power (w)"),
+            )
+        )
+    return found
+
+
+def parse_ioreg(text: str) -> list[GpuSample]:
+    """The property list of ioreg. The memory is the machine's own: what of it the GPU uses is told."""
+    try:
+        entries = plistlib.loads(text.encode())
+    except (plistlib.InvalidFileException, ExpatError, ValueError):
+        return []
+    found: list[GpuSample] = []
+    for entry in entries if isinstance(entries, list) else []:
+        told = entry.get("PerformanceStatistics") if isinstance(entry, dict) else None
+        if not isinstance(told, dict):
+            continue
+        busy, used = told.get("Device Utilization %"), told.get("In use system memory")
+        model = entry.get("model", b"")
+        found.append(
+            GpuSample(
+                index=len(found),
+                name=(model if isinstance(model, str) else bytes(model).decode("utf-8", "replace")).strip(
+                    "\0"
+                )
+                or "Apple GPU",
+                busy_percent=float(busy) if isinstance(busy, int) else None,
+                memory_used=used if isinstance(used, int) else None,
             )
         )
     return found

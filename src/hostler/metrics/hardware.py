@@ -16,6 +16,7 @@ ARCHITECTURES = {
     "ppc64le": "ppc64le", "riscv64": "riscv64", "s390x": "s390x",
 }  # fmt: skip
 FAMILIES = {"Linux": "linux", "Darwin": "macos", "Windows": "windows", "FreeBSD": "freebsd"}
+VENDORS = {"AMD": "AMD", "RADEON": "AMD", "INTEL": "Intel", "APPLE": "Apple"}
 # Limits of control groups above this mean none.
 NO_LIMIT = 1 << 60
 VIRTUAL = re.compile(
@@ -120,11 +121,12 @@ def memory_bytes(root: Path) -> int | None:
 
 
 def _accelerator(gpu: GpuSample) -> dict[str, Any]:
-    amd = gpu.name.upper().startswith(("AMD", "RADEON"))
+    name = gpu.name.upper()
+    vendor = next((vendor for begin, vendor in VENDORS.items() if name.startswith(begin)), None)
     return {
         "index": gpu.index,
         "kind": "gpu",
-        "vendor": "AMD" if amd else "NVIDIA" if gpu.uuid.startswith("GPU-") else None,
+        "vendor": vendor or ("NVIDIA" if gpu.uuid.startswith("GPU-") else None),
         "model": gpu.name or None,
         "architecture": None,
         "memory": {

@@ -112,11 +112,12 @@ class PerformanceMonitor:
             self._gpus.close()
 
 
-def shape(samples: list[Sample]) -> dict[str, Any]:
-    """History as llama-swap's clients read it; no samples are null."""
+def shape(samples: list[Sample], *, filtered: bool = False) -> dict[str, Any]:
+    """History as llama-swap's clients read it; no samples are null, or an empty list of `filtered` ones."""
     system = [sample.system.shape(stamp(sample.at)) for sample in samples]
     gpus = [gpu.shape(stamp(sample.at)) for sample in samples for gpu in sample.gpus]
-    return {"enabled": True, "sys_stats": system or None, "gpu_stats": gpus or None}
+    nothing: list[Any] | None = [] if filtered else None
+    return {"enabled": True, "sys_stats": system or nothing, "gpu_stats": gpus or nothing}
 
 
 def stamp(at: float) -> str:

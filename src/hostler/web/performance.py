@@ -24,7 +24,8 @@ async def performance(request: Request) -> Response:
     if not monitor.enabled:
         return json({"enabled": False}, status=503)
     after = request.query_params.get("after", "")
-    return json(shape(monitor.history(moment(after, "after") if after else None)))
+    samples = monitor.history(moment(after, "after") if after else None)
+    return json(shape(samples, filtered=bool(after)))
 
 
 async def hardware(request: Request) -> Response:
