@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,16 @@ QUESTION: dict[str, Any] = {
     "max_tokens": 12,
     "ignore_eos": True,
 }
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, hostler_tiny_gguf: Path) -> Iterator[LlamaProcess]:
+    """One engine for several tests."""
+    pytest.importorskip("xllamacpp")
+    engine = LlamaProcess(tmp_path_factory.mktemp("llama"), hostler_tiny_gguf, "-c", "512")
+    engine.wait_ready()
+    yield engine
+    engine.stop()
 
 
 def tapped(path: str, body: bytes, kind: str) -> Usage:
@@ -66,6 +77,63 @@ def test_answers_of_llama_cpp(llama: Start, hostler_tiny_gguf: Path) -> None:
     usage = tapped("/completion", body, "application/json")
     check(usage, json.loads(body)["timings"])
     assert usage.finish_reason == json.loads(body)["stop_type"]
+
+
+def usages(body: bytes) -> list[dict[str, Any]]:
+    """Every `usage` that an answer or a stream of events states, wherever it stands."""
+    lines = [line[6:] for line in body.decode().splitlines() if line.startswith("data: {")] or [body.decode()]
+    found = []
+    for event in map(json.loads, lines):
+        places = (event, event.get("message") or {}, event.get("response") or {})
+        found += [place["usage"] for place in places if place.get("usage")]
+    return found
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("path", "question", "reason"),
+    [
+        ("/v1/messages", QUESTION, rb'"stop_reason":"(\w+)"'),
+        ("/v1/responses", {"input": "the door", "max_output_tokens": 12}, rb'"status":"(completed)"'),
+        ("/v1/completions", {"prompt": "the door", "max_tokens": 12}, rb'"finish_reason":"(\w+)"'),
+    ],
+)
+def test_other_answers_of_llama_cpp(
+    shared: LlamaProcess, path: str, question: dict[str, Any], reason: bytes, stream: bool
+) -> None:
+    for _ in range(2):  # the second time the prompt is in its cache
+        status, body = fetch(shared.url + path, {**question, "stream": stream})
+        assert status == 200
+        usage = tapped(path, body, "text/event-stream" if stream else "application/json")
+        assert usage.finish_reason == re.findall(reason, body)[-1].decode()
+        timings = re.findall(rb'"timings":({.*?})', body)
+        if timings:
+            check(usage, json.loads(timings[-1]))
+            continue
+        stated: dict[str, Any] = {}
+        for one in usages(body):
+            stated |= one
+        assert (usage.tokens.input, usage.tokens.output) == (stated["input_tokens"], stated["output_tokens"])
+        details = stated.get("input_tokens_details", {})
+        assert usage.tokens.cached == stated.get("cache_read_input_tokens", details.get("cached_tokens", -1))
+
+
+@pytest.mark.parametrize(
+    ("flags", "path", "question"),
+    [
+        (("--embeddings", "--pooling", "mean"), "/v1/embeddings", {"input": ["the door", "a river"]}),
+        (("--reranking",), "/v1/rerank", {"query": "the door", "documents": ["a river", "the key"]}),
+    ],
+)
+def test_what_makes_no_text(llama: Start, flags: tuple[str, ...], path: str, question: Any) -> None:
+    engine = llama("-c", "512", *flags)
+    engine.wait_ready()
+    status, body = fetch(engine.url + path, question)
+    assert status == 200
+    tokens = tapped(path, body, "application/json").tokens
+
+    assert (tokens.input, tokens.output) == (json.loads(body)["usage"]["prompt_tokens"], 0)
+    assert tokens.input > 0
 
 
 def test_a_tap_that_sees_half_an_answer_says_what_it_knows() -> None:

@@ -158,6 +158,69 @@ SHAPES: dict[str, tuple[bytes, str, str, Tokens, str]] = {
                     "metrics": {"speculative_decoding": {"num_draft_tokens": 3}}}).encode(),
         JSON, CHAT, tokens(1, 2), "",
     ),
+    "vLLM stream": (
+        events(ROLE, WORD, {**STOP, "choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]},
+               {"choices": [], "usage": {"prompt_tokens": 9, "total_tokens": 12, "completion_tokens": 3,
+                                         "prompt_tokens_details": None}, "metrics": VLLM}, "[DONE]"),
+        EVENTS, CHAT,
+        tokens(9, 3, prompt_per_second=9 / 0.0852, tokens_per_second=1000 / 9.1, draft=30, draft_accepted=21),
+        "tool_calls",
+    ),
+    "anthropic, what was written to the cache does not count": (
+        json.dumps({"type": "message", "stop_reason": "tool_use", "usage": {
+            "input_tokens": 2095, "cache_creation_input_tokens": 2051, "cache_read_input_tokens": 17,
+            "output_tokens": 503, "service_tier": "standard"}}).encode(),
+        JSON, "/v1/messages", tokens(2095, 503, 17), "tool_use",
+    ),
+    "responses with everything OpenAI says": (
+        json.dumps({"id": "resp_1", "object": "response", "status": "completed", "error": None,
+                    "incomplete_details": None, "instructions": "be short", "metadata": {},
+                    "output": [{"type": "message", "status": "completed", "content": [
+                        {"type": "output_text", "text": 'he said {"usage": {"input_tokens": 9}}'}]}],
+                    "text": {"format": {"type": "text"}}, "tools": [],
+                    "usage": {"input_tokens": 36, "input_tokens_details": {"cached_tokens": 0},
+                              "output_tokens": 87, "output_tokens_details": {"reasoning_tokens": 5},
+                              "total_tokens": 123}}).encode(),
+        JSON, "/v1/responses", tokens(36, 87, 0), "completed",
+    ),
+    "a transcription, counted in tokens": (
+        json.dumps({"text": "Imagine", "usage": {"type": "tokens", "input_tokens": 14,
+                    "input_token_details": {"audio_tokens": 14}, "output_tokens": 45,
+                    "total_tokens": 59}}).encode(),
+        JSON, "/v1/audio/transcriptions", tokens(14, 45), "",
+    ),
+    "a transcription, counted in seconds": (
+        json.dumps({"text": "Imagine", "usage": {"type": "duration", "seconds": 9}}).encode(),
+        JSON, "/v1/audio/transcriptions", tokens(0, 0), "",
+    ),
+    "a transcription as a stream": (
+        events({"type": "transcript.text.delta", "delta": "I"}, {"type": "transcript.text.done", "text": "I",
+               "usage": {"type": "tokens", "input_tokens": 14, "output_tokens": 3, "total_tokens": 17}}),
+        EVENTS, "/v1/audio/transcriptions", tokens(14, 3), "",
+    ),
+    "speech as a stream": (
+        events({"type": "speech.audio.delta", "audio": "UklG" * 9000},
+               {"type": "speech.audio.done", "usage": {"input_tokens": 14, "output_tokens": 101}}),
+        EVENTS, "/v1/audio/speech", tokens(14, 101), "",
+    ),
+    "an image": (
+        json.dumps({"created": 1, "data": [{"b64_json": "iVBO" * 50_000}], "usage": {
+            "total_tokens": 100, "input_tokens": 50, "output_tokens": 50,
+            "input_tokens_details": {"text_tokens": 10, "image_tokens": 40}}}).encode(),
+        JSON, "/v1/images/generations", tokens(50, 50), "",
+    ),
+    "a rerank that is a list": (
+        json.dumps([{"index": 1, "score": 0.9}, {"index": 0, "score": 0.1}]).encode(),
+        JSON, "/rerank", Tokens(), "",
+    ),
+    "embeddings of llama-server's own": (
+        json.dumps([{"index": 0, "embedding": [[0.5, 0.25]]}]).encode(), JSON, "/embedding", Tokens(), "",
+    ),
+    "infill as a stream": (
+        events({"content": "x", "stop": False},
+               {"content": "", "stop": True, "stop_type": "limit", "timings": TIMINGS}),
+        EVENTS, "/infill", tokens(20, 50, 8, prompt_per_second=100.0, tokens_per_second=40.0), "limit",
+    ),
     "not JSON": (b"RIFF....WAVE", "audio/wav", "/v1/audio/speech", Tokens(), ""),
     "broken JSON": (b'{"usage": {"prompt_tokens": 3}', JSON, CHAT, Tokens(), ""),
     "events of broken JSON": (events("{nonsense", "[1]", '"x"'), EVENTS, CHAT, Tokens(), ""),
