@@ -288,10 +288,44 @@ async def test_a_new_stream_is_resumed_and_told_what_is_gone() -> None:
 async def test_logs_on_request() -> None:
     async with running(config(stub("a"))) as front:
         listener = await Listener.open(front, "/api/v2/events?logs=a&types=log")
-        front.hostler.hub.model("a").write("grüße\n".encode())
-        assert await listener.until("log") == {"log": "a", "text": "grüße\n", "_id": None}
+        log = front.hostler.hub.model("a")
+        await until(lambda: log.waiting > 0, "the stream to read the log")
+        log.write("ERROR grüße\n".encode())
+        found = await listener.until("log")
+        assert (found["kind"], found["model"], found["level"], found["text"]) == (
+            "line",
+            "a",
+            "error",
+            "ERROR grüße",
+        )
+        assert found["_id"].endswith(f"~{found['cursor']}")
         assert (await front.get("/api/v2/events?logs=nobody")).status == 400
         assert (await front.get("/api/v2/events?types=nothing")).status == 400
+        assert (await front.get(f"/api/v2/events?logs=a&after={found['_id']}x~y")).status == 400
+
+
+async def test_events_and_logs_go_on_together_behind_an_id() -> None:
+    """Nothing twice and nothing left out of either, over a connection that is lost."""
+    async with running(config(stub("a"))) as front:
+        log = front.hostler.hub.model("a")
+        first = await Listener.open(front, "/api/v2/events?logs=a&types=log,activity")
+        await until(lambda: log.waiting > 0, "the stream to read the log")
+        for number in range(5):
+            record(front)
+            log.write(f"line {number}\n".encode())
+        while (seen := await first.until("log"))["text"] != "line 2":
+            pass
+        first.leave()
+        for number in range(5, 700):
+            log.write(f"line {number}\n".encode())
+        record(front)
+        again = await Listener.open(
+            front, "/api/v2/events?logs=a&types=log,activity", [("last-event-id", seen["_id"])]
+        )
+        texts = [(await again.until("log"))["text"] for _ in range(697)]
+        assert texts == [f"line {number}" for number in range(3, 700)]
+        record(front)
+        assert (await again.until("activity"))["id"] == 7
 
 
 async def test_a_hundred_slow_listeners_slow_nobody() -> None:

@@ -44,7 +44,7 @@ class Frames(Protocol):
         """
         ...
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """It is over."""
         ...
 
@@ -65,7 +65,8 @@ async def new_events(request: Request) -> Response:
     state = state_of(request)
     types = frozenset(filter(None, request.query_params.get("types", "").split(",")))
     last = request.headers.get("last-event-id") or request.query_params.get("after", "")
-    return EventStream(state, NewStream(state, types, request.query_params.getlist("logs"), last))
+    names = request.query_params.getlist("logs")
+    return EventStream(state, await NewStream.open(state, types, names, last))
 
 
 class EventStream(Response):
@@ -91,7 +92,7 @@ class EventStream(Response):
             pass
         finally:
             bus.leave()
-            self._frames.close()
+            await self._frames.close()
 
     async def _serve(self, send: Send) -> None:
         bus = self._state.observatory.bus

@@ -8,20 +8,27 @@ inflight   a request began, changed or ended
 activity   a request is in the activity
 profile    another profile is active
 config     another configuration was taken over
-log        output of a log that was asked for; without an id, as logs have cursors of their own
+log        a record of a log that was asked for
 gap        events were missed; null where nobody can say how many
+
+The id of a stream that shows logs names its place in both: the number of the event, `~`, the cursor of the
+record.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
 from hostler.errors import ClientError
+from hostler.logs.formats import as_dict
+from hostler.logs.query import Query
 from hostler.web.api import model_status
-from hostler.web.event_sources import BATCH, EventSources, LogText
-from hostler.web.logs import find_monitor
+from hostler.web.event_sources import BATCH, LogRecords
+from hostler.web.logs import find_monitor, names_of
 from hostler.web.state import WebState
 
 TYPES = frozenset(
@@ -31,29 +38,47 @@ TYPES = frozenset(
 MAX_LOGS = 16
 
 
-class NewStream(EventSources):
-    """One client of `/api/v2/events`. `types` limits what is sent, all when empty; raises ClientError."""
+class NewStream:
+    """One client of `/api/v2/events`. `types` limits what is sent, all when empty.
 
-    def __init__(self, state: WebState, types: frozenset[str], logs: Sequence[str], last: str) -> None:
+    `last` is the id of the last event that was seen; without it the stream begins with how things are now.
+    """
+
+    def __init__(self, state: WebState, types: frozenset[str], logs: LogRecords | None, last: str) -> None:
+        self._state = state
+        self._bus = state.observatory.bus
+        self._types = types
+        self._logs = logs
+        self._first: list[bytes] = []
+        number, _, self._cursor = last.partition("~")
+        after, known = self._bus.resume(number) if number else (self._bus.end, True)
+        self._at = after if known else self._bus.end
+        if not known:
+            # Another life of Hostler: how much happened in between nobody knows.
+            self._first.append(self._frame("gap", {"missed": None}))
+        if not number or not known:
+            self._first.append(self._snapshot())
+
+    @classmethod
+    async def open(cls, state: WebState, types: frozenset[str], names: Sequence[str], last: str) -> NewStream:
+        """A stream that also shows the logs called `names`; raises ClientError for what there is not."""
         unknown = types - TYPES
         if unknown:
             raise ClientError(f"invalid types: {', '.join(sorted(unknown))}", param="types")
-        if len(logs) > MAX_LOGS:
+        if len(names) > MAX_LOGS:
             raise ClientError(f"at most {MAX_LOGS} logs", param="logs")
-        texts = {name: LogText(find_monitor(state, name), history=False) for name in dict.fromkeys(logs)}
-        super().__init__(state.observatory.bus, texts)
-        self._state = state
-        self._types = types
-        self._first: list[bytes] = []
-        if not last:
-            self._first.append(self._snapshot())
-            return
-        number, known = self._bus.resume(last)
-        if known:
-            self._at = number
-        else:
-            # Another life of Hostler: how much happened in between nobody knows.
-            self._first += [self._frame("gap", {"missed": None}), self._snapshot()]
+        if not names or (types and "log" not in types):
+            return cls(state, types, None, last)
+        cursor = last.partition("~")[2]
+        query = Query(cursor=cursor or None, history=bool(cursor))
+        monitors = [find_monitor(state, name) for name in names]
+        chosen: list[str] = []
+        if state.hub.combined not in monitors:
+            for monitor in monitors:
+                chosen += names_of(state, monitor, query)
+        chosen = list(dict.fromkeys(chosen))
+        await state.logs.check(*chosen, query=query)
+        return cls(state, types, LogRecords(state.logs, chosen, query), last)
 
     def take(self) -> bytes:
         """The frames since the last call."""
@@ -67,18 +92,29 @@ class NewStream(EventSources):
             self._at = event.number
             if not self._types or event.type in self._types:
                 out.append(self._framed(event.type, event.data))
-        for name, log in self._logs.items():
-            text = log.take()
-            if text and (not self._types or "log" in self._types):
-                data = msgspec.json.encode({"log": name, "text": text})
-                out.append(b"event: log\ndata: " + data + b"\n\n")
+        if self._logs is not None:
+            for record in self._logs.take():
+                self._cursor = self._state.logs.cursor_of(record)
+                out.append(self._frame("log", as_dict(record, self._state.logs.epoch)))
         return b"".join(out)
+
+    def waiters(self) -> list[tuple[Any, asyncio.Future[None]]]:
+        """For the next event and the next record."""
+        sources = (self._bus, self._logs) if self._logs is not None else (self._bus,)
+        return [(source, source.register_waiter()) for source in sources]
+
+    async def close(self) -> None:
+        """It is over."""
+        if self._logs is not None:
+            await self._logs.close()
 
     def _frame(self, kind: str, data: object) -> bytes:
         return self._framed(kind, msgspec.json.encode(data))
 
     def _framed(self, kind: str, data: bytes) -> bytes:
         name = self._bus.id_of(self._at)
+        if self._cursor:
+            name += f"~{self._cursor}"
         return f"id: {name}\nevent: {kind}\ndata: ".encode() + data + b"\n\n"
 
     def _snapshot(self) -> bytes:

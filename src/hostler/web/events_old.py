@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import msgspec
@@ -9,7 +10,7 @@ import msgspec
 from hostler.config.schema import Model
 from hostler.core import State
 from hostler.metrics.bus import Event
-from hostler.web.event_sources import BATCH, EventSources, LogText
+from hostler.web.event_sources import BATCH, LogText
 from hostler.web.names import capability_keys
 from hostler.web.state import WebState
 
@@ -23,12 +24,13 @@ def frame(kind: str, data: bytes) -> bytes:
     return b"event:message\ndata:" + text + b"\n\n"
 
 
-class OldStream(EventSources):
-    """One client of `/api/events`."""
+class OldStream:
+    """One client of `/api/events`; it begins with the events that come from now on."""
 
     def __init__(self, state: WebState) -> None:
-        logs = {"proxy": LogText(state.hub.proxy), "upstream": LogText(state.hub.upstream)}
-        super().__init__(state.observatory.bus, logs)
+        self._logs = {"proxy": LogText(state.hub.proxy), "upstream": LogText(state.hub.upstream)}
+        self._bus = state.observatory.bus
+        self._at = self._bus.end
         self._state = state
         self._begun = False
 
@@ -38,6 +40,16 @@ class OldStream(EventSources):
             self._begun = True
             return self._first()
         return self._changes() + self._output()
+
+    def waiters(self) -> list[tuple[Any, asyncio.Future[None]]]:
+        """For the next event and the next byte of either log."""
+        logs = (log for log in self._logs.values() if not log.monitor.closed)
+        return [(self._bus, self._bus.register_waiter()), *((log.monitor, log.waiter()) for log in logs)]
+
+    async def close(self) -> None:
+        """It is over."""
+        for log in self._logs.values():
+            log.close()
 
     def _changes(self) -> bytes:
         events, missed = self._bus.read(self._at, BATCH)
