@@ -37,7 +37,7 @@ def test_anything_is_refused_or_runs(connection: sqlite3.Connection, params: dic
     assert database.page(connection, query) == []
     assert database.count(connection, query) == 0
     assert database.totals(connection, query).requests == 0
-    assert database.speeds(connection, query, "tokens_per_second") == []
+    assert database.speeds(connection, query) == []
     assert database.steps(connection, query, "tokens_per_second") == {}
 
 

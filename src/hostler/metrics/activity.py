@@ -25,7 +25,7 @@ from hostler.metrics.query import ActivityQuery
 from hostler.metrics.record import ActivityRow
 from hostler.metrics.settings import StoreSettings
 from hostler.metrics.speeds import SpeedHistogram, histogram, steps_as_speeds
-from hostler.metrics.totals import ModelTotals
+from hostler.metrics.totals import Sums
 from hostler.metrics.worker import Worker
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Page:
 class Stats:
     """Sums over rows, and the histograms of their speeds above 0 (None without any)."""
 
-    totals: ModelTotals
+    totals: Sums
     prompt: SpeedHistogram | None
     answer: SpeedHistogram | None
 
@@ -211,7 +211,7 @@ class ActivityStore:
 
         def ask(connection: sqlite3.Connection) -> Page:
             found = database.count(connection, query) if total is None else total
-            return Page(database.page(connection, query), found)
+            return Page(database.page(connection, query, total=total), found)
 
         return await self._ask(ask)
 
@@ -228,13 +228,13 @@ class ActivityStore:
             return _stats_of_steps(kept)
 
         def ask(connection: sqlite3.Connection) -> Stats:
-            totals = database.totals(connection, query)
+            totals = kept or database.totals(connection, query)
             if totals.requests > database.EXACT_ROWS:
                 totals.prompt_steps.update(database.steps(connection, query, "prompt_per_second"))
                 totals.answer_steps.update(database.steps(connection, query, "tokens_per_second"))
                 return _stats_of_steps(totals)
-            prompt = histogram(database.speeds(connection, query, "prompt_per_second"))
-            answer = histogram(database.speeds(connection, query, "tokens_per_second"))
+            speeds = database.speeds(connection, query)
+            prompt, answer = (histogram((pair[side], 1) for pair in speeds) for side in (0, 1))
             return Stats(totals, prompt, answer)
 
         return await self._ask(ask)
@@ -249,14 +249,14 @@ class ActivityStore:
         kept = await self._kept(query)
         return None if kept is None else kept.requests
 
-    async def _kept(self, query: ActivityQuery) -> ModelTotals | None:
+    async def _kept(self, query: ActivityQuery) -> Sums | None:
         """The kept sums when they are those of `query`; None when somebody has to count."""
         self.before_reading()
         self._send()
-        if not query.only_models:
+        if not query.only_groups:
             return None
         writer = self._writer
-        return await self._soon(self._work.submit(lambda: writer.totals(query.models)))
+        return await self._soon(self._work.submit(lambda: writer.totals(query)))
 
     async def _ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
         import sqlite3
@@ -323,7 +323,7 @@ def _open(path: Path | None) -> tuple[Database | None, str]:
         )
 
 
-def _stats_of_steps(totals: ModelTotals) -> Stats:
+def _stats_of_steps(totals: Sums) -> Stats:
     return Stats(
         totals,
         histogram(steps_as_speeds(totals.prompt_steps)),

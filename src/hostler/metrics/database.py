@@ -12,7 +12,7 @@ from hostler.metrics import sql
 from hostler.metrics.query import ActivityQuery
 from hostler.metrics.record import ActivityRow
 from hostler.metrics.speeds import step_sql
-from hostler.metrics.totals import ModelTotals
+from hostler.metrics.totals import Sums
 
 # Seconds to wait for another program's lock before it counts as a failure: llama-swap's value.
 BUSY_SECONDS = 5.0
@@ -24,6 +24,8 @@ QUESTION_SECONDS = 10.0
 _STEPS = 100_000
 # Up to here percentiles are computed of the speeds themselves, beyond of their steps.
 EXACT_ROWS = 20_000
+# From here on it takes longer to sort what an index finds than to look at all rows of a page's way.
+BROAD_ROWS = 50_000
 
 
 class Database:
@@ -196,9 +198,14 @@ def count(connection: sqlite3.Connection, query: ActivityQuery) -> int:
     return int(connection.execute(f"SELECT COUNT(*) {clause}", values).fetchone()[0])
 
 
-def page(connection: sqlite3.Connection, query: ActivityQuery) -> list[ActivityRow]:
-    """The rows of the page. The ids are found first: a page far back reads no more than it shows."""
-    clause, values = query.where()
+def page(
+    connection: sqlite3.Connection, query: ActivityQuery, *, total: int | None = None
+) -> list[ActivityRow]:
+    """The rows of the page; `total` is how many there are in all, if that is known.
+
+    The ids are found first: a page far back reads no more than it shows.
+    """
+    clause, values = query.where(broad=total is not None and total > BROAD_ROWS)
     statement = (
         f"SELECT {sql.COLUMNS} FROM (SELECT a.id {clause} {query.order()} LIMIT ? OFFSET ?) p "  # noqa: S608
         "JOIN activity a ON a.id = p.id LEFT JOIN hostler_activity h ON h.id = a.id " + query.order()
@@ -208,7 +215,7 @@ def page(connection: sqlite3.Connection, query: ActivityQuery) -> list[ActivityR
     return [sql.row_of(line) for line in found]
 
 
-def totals(connection: sqlite3.Connection, query: ActivityQuery) -> ModelTotals:
+def totals(connection: sqlite3.Connection, query: ActivityQuery) -> Sums:
     """The sums over the rows of `query`, counted now; without the steps."""
     clause, values = query.where()
     line = connection.execute(
@@ -216,13 +223,14 @@ def totals(connection: sqlite3.Connection, query: ActivityQuery) -> ModelTotals:
         f"SUM(MAX(a.cache_tokens, 0)) {clause}",
         values,
     ).fetchone()
-    return ModelTotals(line[0], line[1] or 0, line[2] or 0, line[3] or 0)
+    return Sums(line[0], line[1] or 0, line[2] or 0, line[3] or 0)
 
 
-def speeds(connection: sqlite3.Connection, query: ActivityQuery, column: str) -> list[tuple[float, int]]:
-    """Every speed of the rows of `query` as it is, each once for each row."""
+def speeds(connection: sqlite3.Connection, query: ActivityQuery) -> list[tuple[float, float]]:
+    """The speeds of prompt and answer of each row of `query`."""
     clause, values = query.where()
-    return [(line[0], 1) for line in connection.execute(f"SELECT a.{column} {clause}", values)]
+    found = connection.execute(f"SELECT a.prompt_per_second, a.tokens_per_second {clause}", values)
+    return found.fetchall()
 
 
 def steps(connection: sqlite3.Connection, query: ActivityQuery, column: str) -> dict[int, int]:

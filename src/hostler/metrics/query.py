@@ -6,6 +6,7 @@ Every parameter has one place here; whoever asks with one we do not know is not 
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -39,6 +40,8 @@ _STATUS = re.compile(r"[1-5](?:\d\d|xx)|0", re.IGNORECASE)
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _NUMBER = re.compile(r"\d{1,19}", re.ASCII)
 
+_SMALL = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+
 
 @dataclass(frozen=True, slots=True)
 class ActivityQuery:
@@ -64,22 +67,34 @@ class ActivityQuery:
 
     @property
     def only_models(self) -> bool:
-        """Whether nothing but models is asked for; then the kept totals know the answer."""
-        return self == replace(
-            ActivityQuery(),
-            models=self.models,
-            limit=self.limit,
-            page=self.page,
-            sort=self.sort,
-            descending=self.descending,
+        """Whether nothing but models is asked for."""
+        return self.only_groups and not (self.statuses or self.keys or self.paths)
+
+    @property
+    def only_groups(self) -> bool:
+        """Whether it is about models, states, keys and paths alone; then the kept totals know the answer."""
+        numbers = (self.start, self.end, self.min_id, self.max_id)
+        return not (self.text or self.request_id or any(number is not None for number in numbers))
+
+    def takes(self, model: str, status: int, path: str, key: str) -> bool:
+        """Whether rows of a group are asked for, as `where` says it in SQL; only for `only_groups`."""
+        return (
+            (not self.models or model in self.models)
+            and (not self.keys or key in self.keys)
+            and (not self.statuses or any(_is_status(status, wanted) for wanted in self.statuses))
+            and (not self.paths or any(_is_path(path, wanted) for wanted in self.paths))
         )
 
     def with_max_id(self, max_id: int) -> ActivityQuery:
         """The same rows, up to `max_id`."""
         return replace(self, max_id=max_id if self.max_id is None else min(max_id, self.max_id))
 
-    def where(self) -> tuple[str, list[Any]]:
-        """A FROM and WHERE clause over `activity a` and `hostler_activity h`, and its values."""
+    def where(self, *, broad: bool = False) -> tuple[str, list[Any]]:
+        """A FROM and WHERE clause over `activity a` and `hostler_activity h`, and its values.
+
+        With `broad` SQLite is kept from collecting, and then sorting, what the index of states finds: where
+        that is much, going along the order and looking at each row is sooner done.
+        """
         parts: list[str] = []
         values: list[Any] = []
         for column, wanted in (("a.model_id", self.models), ("h.key_name", self.keys)):
@@ -98,7 +113,11 @@ class ActivityQuery:
         if self.request_id:
             parts.append("h.request_id = ?")
             values.append(self.request_id)
-        for clauses, more in (_statuses(self.statuses), _paths(self.paths), _text(self.text)):
+        for clauses, more in (
+            _statuses(self.statuses, "+" if broad else ""),
+            _paths(self.paths),
+            _text(self.text),
+        ):
             if clauses:
                 parts.append(f"({' OR '.join(clauses)})")
                 values += more
@@ -119,15 +138,15 @@ def _from(query: ActivityQuery) -> str:
     return "FROM activity a"
 
 
-def _statuses(wanted: Iterable[str]) -> tuple[list[str], list[Any]]:
+def _statuses(wanted: Iterable[str], sign: str = "") -> tuple[list[str], list[Any]]:
     clauses: list[str] = []
     values: list[Any] = []
     for status in wanted:
         if status.endswith("xx"):
-            clauses.append("a.resp_status_code BETWEEN ? AND ?")
+            clauses.append(f"{sign}a.resp_status_code BETWEEN ? AND ?")
             values += [int(status[0]) * 100, int(status[0]) * 100 + 99]
         else:
-            clauses.append("a.resp_status_code = ?")
+            clauses.append(f"{sign}a.resp_status_code = ?")
             values.append(int(status))
     return clauses, values
 
@@ -143,6 +162,19 @@ def _paths(wanted: Iterable[str]) -> tuple[list[str], list[Any]]:
             clauses.append("a.req_path = ?")
             values.append(path)
     return clauses, values
+
+
+def _is_status(status: int, wanted: str) -> bool:
+    return status // 100 == int(wanted[0]) if wanted.endswith("xx") else status == int(wanted)
+
+
+def _is_path(path: str, wanted: str) -> bool:
+    # LIKE does not tell small letters of ASCII from large ones.
+    return _folded(path).startswith(_folded(wanted[:-1])) if wanted.endswith("*") else path == wanted
+
+
+def _folded(text: str) -> str:
+    return text.translate(_SMALL)
 
 
 def _text(text: str) -> tuple[list[str], list[Any]]:

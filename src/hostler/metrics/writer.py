@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from hostler.clock import SYSTEM, Clock
 from hostler.metrics.database import PRUNED_AT_ONCE, Database, limited
+from hostler.metrics.query import ActivityQuery
 from hostler.metrics.record import ActivityRow
 from hostler.metrics.settings import StoreSettings
-from hostler.metrics.totals import ModelTotals, Totals
+from hostler.metrics.totals import Sums, Totals
 
 T = TypeVar("T")
 
@@ -59,9 +60,9 @@ class Writer:
         if self._memory is not None:
             self._bound_memory(self._memory)
 
-    def totals(self, models: Iterable[str]) -> ModelTotals | None:
-        """The sums of `models` (none: all); None when nobody has counted."""
-        return None if self._totals is None else self._totals.of(models)
+    def totals(self, query: ActivityQuery) -> Sums | None:
+        """The sums of what `query` is about; None when nobody has counted that."""
+        return None if self._totals is None else self._totals.of(query)
 
     def ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
         """Answer a question from memory."""
