@@ -125,9 +125,7 @@ class ActivityStore:
 
     def add(self, row: ActivityRow) -> None:
         """Keep `row`, whose id is from `next_id`. Never waits and never raises."""
-        # In memory everything is on its way when somebody asks, and that is bounded already.
-        bound = MAX_OUTSTANDING + self._rows_wanted if self._lazy else MAX_OUTSTANDING
-        if self._closed or self._outstanding >= bound:
+        if self._closed or (self._outstanding >= MAX_OUTSTANDING and self._is_full()):
             self.lost += 1
             if self.lost == 1:
                 self._on_problem("activity: requests come faster than they can be recorded; some are not")
@@ -143,6 +141,10 @@ class ActivityStore:
         elif self._flush is None:
             self._loop = asyncio.get_running_loop()
             self._flush = self._loop.call_later(FLUSH_SECONDS, self._send)
+
+    def _is_full(self) -> bool:
+        """In memory all rows are on their way when somebody asks, and they are bounded already."""
+        return not self._lazy or self._outstanding >= MAX_OUTSTANDING + self._settings.memory_rows
 
     def configure(self, settings: StoreSettings) -> None:
         """Other bounds from now on; the path stays, a store for another file is another store."""
