@@ -94,6 +94,17 @@ def test_every_column_sorts(connection: sqlite3.Connection, column: str) -> None
         assert database.page(connection, parse({"sort": [column], "order": [order]})) == []
 
 
+@pytest.mark.parametrize(
+    "params", [{"status": ["4xx", "200"]}, {"key": ["a"], "status": ["0"]}, {"model": ["m"]}]
+)
+def test_a_broad_question_is_the_same(connection: sqlite3.Connection, params: dict[str, list[str]]) -> None:
+    query = parse(params)
+    (narrow, values), (broad, same) = query.where(), query.where(broad=True)
+
+    assert (broad.replace("+", ""), same) == (narrow, values)
+    assert database.page(connection, query, total=1_000_000) == []
+
+
 def test_closing_tells_nothing_else() -> None:
     base = Database(None)
     base.close()

@@ -210,6 +210,8 @@ class ActivityStore:
         from hostler.metrics import database
 
         total = await self._kept_total(query)
+        if total == 0:
+            return Page([], 0)
 
         def ask(connection: sqlite3.Connection) -> Page:
             found = database.count(connection, query) if total is None else total
@@ -226,7 +228,7 @@ class ActivityStore:
         from hostler.metrics import database
 
         kept = await self._kept(query)
-        if kept is not None and kept.requests > database.EXACT_ROWS:
+        if kept is not None and not 0 < kept.requests <= database.EXACT_ROWS:
             return _stats_of_steps(kept)
 
         def ask(connection: sqlite3.Connection) -> Stats:

@@ -92,12 +92,13 @@ class ActivityQuery:
     def where(self, *, broad: bool = False) -> tuple[str, list[Any]]:
         """A FROM and WHERE clause over `activity a` and `hostler_activity h`, and its values.
 
-        With `broad` SQLite is kept from collecting, and then sorting, what the index of states finds: where
-        that is much, going along the order and looking at each row is sooner done.
+        With `broad` SQLite is kept from collecting, and then sorting, what indexes of states and keys find:
+        where that is much, going along the order and looking at each row is sooner done.
         """
         parts: list[str] = []
         values: list[Any] = []
-        for column, wanted in (("a.model_id", self.models), ("h.key_name", self.keys)):
+        sign = "+" if broad else ""
+        for column, wanted in (("a.model_id", self.models), (f"{sign}h.key_name", self.keys)):
             if wanted:
                 parts.append(f"{column} IN ({', '.join('?' * len(wanted))})")
                 values += wanted
@@ -114,7 +115,7 @@ class ActivityQuery:
             parts.append("h.request_id = ?")
             values.append(self.request_id)
         for clauses, more in (
-            _statuses(self.statuses, "+" if broad else ""),
+            _statuses(self.statuses, sign),
             _paths(self.paths),
             _text(self.text),
         ):
