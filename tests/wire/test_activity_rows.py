@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from hostler.config.schema import ApiKey, Peer, Telemetry
+from hostler.config.schema import ApiKey, Config, Fifo, Peer, Routing, Telemetry
 
 from .client import request
-from .server import CHAT, Front, config, in_process, question, raw_engine, running, stub
+from .server import CHAT, Front, config, engine_port, in_process, question, raw_engine, running, stub
 from .test_passing_on import Recorder
 
 pytestmark = pytest.mark.asyncio(loop_factories=["uvloop"])
@@ -111,6 +111,23 @@ async def test_a_start_that_fails() -> None:
 
     assert (row["resp_status_code"], row["error_kind"], row["run"]) == (502, "engine", 1)
     assert "exit" in row["error_msg"]
+
+
+async def test_the_priority_of_a_model_is_in_its_rows() -> None:
+    def settings(priority: int) -> Config:
+        model = stub("a", port=port)
+        return config(model, stub("b"), routing=Routing(fifo=Fifo(priority={model.id: priority})))
+
+    port = engine_port()
+    async with running(settings(3)) as front:
+        for _ in range(2):
+            await front.chat("a")
+        front.hostler.replace(settings(-2))
+        await front.chat("a")
+        await front.chat("b")
+        found = await rows(front, 4)
+
+    assert [row.get("metadata", {}).get("fifo_priority") for row in found] == ["3", "3", "-2", None]
 
 
 async def test_an_error_behind_a_200() -> None:

@@ -19,7 +19,7 @@ from hostler.config.schema import Config, Model
 from hostler.core import ModelId, StartReason, State, StopReason
 from hostler.errors import NotFound, ShuttingDown, UpstreamFailed
 from hostler.fleet.idle import IdleTimer
-from hostler.fleet.lease import Held, Lease, Leasing, Waiting
+from hostler.fleet.lease import Held, Lease, Leasing, Waiting, lease_of
 from hostler.fleet.lives import Lives
 from hostler.fleet.refusals import refusal_error
 from hostler.fleet.slot import Launcher, ModelStatus, Slot, log_rates, status_of
@@ -148,7 +148,7 @@ class Fleet:
         self._enter(slot)
         lease = slot.lease
         if lease is None or lease.run != slot.run.number:
-            lease = slot.lease = Lease(model, slot.run.number, slot.run.spec.proxy, 0.0, cold=False)
+            lease = slot.lease = lease_of(slot.run, model, self._priority)
         return Held(slot, ticket, lease)
 
     def let_go(self, held: Held) -> None:
@@ -176,7 +176,7 @@ class Fleet:
             raise UpstreamFailed(f"{model}: its process ended: {slot.last_exit}", details={"model": model})
         waited = self._clock.monotonic() - arrived
         loading = run.loaded_since(arrived) if cold else 0.0
-        return Lease(model, run.number, run.spec.proxy, waited, cold, loading)
+        return lease_of(run, model, self._priority, waited, cold, loading)
 
     def _enter(self, slot: Slot) -> None:
         slot.active += 1
@@ -220,6 +220,7 @@ class Fleet:
         if not self._closing:
             self._arm_tick()
         for slot in list(self._slots.values()):
+            slot.lease = None  # it may say another priority now
             self._forget_removed(slot)
 
     def _take(self, model: Model) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,6 +12,7 @@ from hostler.core import Exit, ModelId, StartReason
 if TYPE_CHECKING:
     from hostler.fleet.fleet import Fleet
     from hostler.fleet.slot import Slot
+    from hostler.process.run import Run
 
 # Seconds an engine gets to be seen as dead after it broke a connection off; the news takes milliseconds.
 FATE_PATIENCE = 0.25
@@ -23,6 +24,7 @@ class Lease:
 
     `base_url` is where the engine listens. `waited` is how many seconds the request stood in line; `loading`
     how many of them the engine took to become ready. `cold` says that the model was not ready when it came.
+    `priority` is that of the model among those that wait.
     """
 
     model: ModelId
@@ -31,6 +33,7 @@ class Lease:
     waited: float
     cold: bool
     loading: float = 0.0
+    priority: int = 0
 
 
 class Held(NamedTuple):
@@ -47,6 +50,18 @@ class Waiting:
 
     slot: Slot
     granted: asyncio.Future[None]
+
+
+def lease_of(
+    run: Run,
+    model: ModelId,
+    priorities: Mapping[ModelId, int],
+    waited: float = 0.0,
+    cold: bool = False,
+    loading: float = 0.0,
+) -> Lease:
+    """A lease of `run`, which is one of `model`."""
+    return Lease(model, run.number, run.spec.proxy, waited, cold, loading, priorities.get(model, 0))
 
 
 class Leasing:

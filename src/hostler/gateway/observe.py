@@ -42,6 +42,8 @@ class Observed:
         if lease is not None:
             record.run = lease.run
             record.load_seconds = lease.loading
+            if lease.priority:
+                record.metadata["fifo_priority"] = str(lease.priority)
 
     def sending(self, headers: Headers, body: bytes) -> Headers:
         """What is sent to the engine; returns the headers that really go."""
