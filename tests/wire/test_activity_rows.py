@@ -209,6 +209,27 @@ async def test_a_capture_of_a_real_request() -> None:
     assert found["resp_headers"]["Content-Type"] == "application/json"
 
 
+async def test_what_is_refused_is_counted_by_its_status() -> None:
+    async with running(config(stub("a"), api_keys=(ApiKey("k"), ApiKey("r", scopes=("logs",))))) as front:
+        for number in range(30):
+            name, key = f"n{number}", [("authorization", "Bearer k")]
+            await front.ask("POST", CHAT, question(name), key)
+            await front.ask("POST", CHAT, question("a"), [("authorization", f"Bearer {name}")])
+            await front.ask("POST", f"/upstream/{name}/v1/x", question("a"), key)
+        await front.ask("POST", CHAT, question("a"), [("authorization", "Bearer r")])
+        page = (await front.get("/metrics", [("authorization", "Bearer k")])).body.decode()
+
+    assert sorted(
+        line for line in page.splitlines() if line.startswith("hostler_refused_requests_total{")
+    ) == [
+        'hostler_refused_requests_total{status="401"} 30',
+        'hostler_refused_requests_total{status="403"} 1',
+        'hostler_refused_requests_total{status="404"} 60',
+    ]
+    assert "hostler_requests_total{" not in page
+    assert not re.search(r'"n\d', page)
+
+
 async def test_counters_add_up() -> None:
     async with running(config(stub("a"))) as front:
         for _ in range(20):

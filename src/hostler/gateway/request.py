@@ -363,6 +363,8 @@ class Request:
         """Tell the client, as far as it can still be told; every failure comes this way."""
         if self.observed is not None:
             self.observed.failed(error)
+        elif self.gateway.recorder is not None:
+            self.gateway.recorder.refused(error.status)
         add_log_url(error, self.headers, self.scope.get("scheme", "http"))
         if self.loading is not None and self.loading.begun and not self.sent:
             await self.loading.failed(error, self.scope["path"])

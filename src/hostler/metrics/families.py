@@ -59,6 +59,13 @@ class RequestFamilies:
             "hostler_tokens_per_second", "Tokens per second while answers were generated.", SPEED_BOUNDS
         )
 
+        self.refused = Counter(
+            "hostler_refused_requests_total",
+            "Requests that failed without a row in the activity: no key, no such model, no use of one.",
+            ("status",),
+        )
+        self._registry.add(self.refused)
+
     def _add_spans(self) -> None:
         self.duration = self._histogram(
             "hostler_request_duration_seconds",

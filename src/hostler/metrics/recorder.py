@@ -95,6 +95,10 @@ class Recorder:
         record.response = collector
         return collector
 
+    def refused(self, status: int) -> None:
+        """A request failed that leaves no row; `status` is one of our own."""
+        self._families.refused.add(1, str(status))
+
     def finish_soon(self, record: RequestRecord, complete: Callable[[], None]) -> None:
         """The request ended now; a moment later `complete` fills in the rest, and the row is made.
 
