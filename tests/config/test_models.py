@@ -76,8 +76,11 @@ def peer(rest: str = "", name: str = "p", models: str = "[x]") -> str:
     ok(
         "§4 performance", top("performance: {every: 1m30.5s, disabled: true}"), get("performance.every"), 90.5
     ),
-    bad("§4 performance too often", top("performance: {every: 4s}"), "every must be at least 5s, got 4s"),
-    bad("§4 performance negative", top("performance: {every: -5s}"), "at least 5s"),
+    ok("§4 performance often", top("performance: {every: 1s}"), get("performance.every"), 1),
+    bad(
+        "§4 performance too often", top("performance: {every: 900ms}"), "every must be at least 1s, got 0.9s"
+    ),
+    bad("§4 performance negative", top("performance: {every: -5s}"), "at least 1s"),
     bad("§4 performance bare number", top("performance: {every: 15}"), "a number needs a unit"),
     bad("§4 performance nonsense", top("performance: {every: soon}"), "expected a duration"),
     ok("§4 startPort 1", top("startPort: 1"), get("start_port"), 1),

@@ -184,7 +184,7 @@ ROOT = Section((
     )), "The web interface."),
     Key("performance", Section((
         Key("disabled", Flag(), "Do not sample processor, memory and GPU use.", False),
-        Key("every", Duration(), "Time between samples, at least `5s`; `0s` means the default.", 5.0, "`5s`"),
+        Key("every", Duration(), "Time between samples, at least `1s`; `0s` means the default.", 5.0, "`5s`"),
     )), "The sampler."),
     Key("startPort", Whole(minimum=1, below="startPort must be greater than 1"), "The first number for "
         "`${PORT}`.", 5800),

@@ -14,7 +14,7 @@ from hostler.config.texts import compile_cause, compile_re2, url_problem
 CheckStore = Callable[[str], str | None]
 """Why a file cannot be the store; given by `load`, because it has to look."""
 
-MIN_SAMPLING = 5.0
+MIN_SAMPLING, USUAL_SAMPLING = 1.0, 5.0
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -35,7 +35,7 @@ def settings(root: Fields) -> dict[str, Any]:
         "store_retention_days": store["retentionDays"] if store is not None else 0,
         "store_max_rows": store["maxRows"] if store is not None else 0,
         "session_headers": _headers(root["ui"]["activity"]["session_id"]),
-        "performance": Performance(sampler["disabled"], sampler["every"] or MIN_SAMPLING),
+        "performance": Performance(sampler["disabled"], sampler["every"] or USUAL_SAMPLING),
         "start_port": root["startPort"],
         "send_loading_state": root["sendLoadingState"],
         "include_aliases_in_list": root["includeAliasesInList"],
@@ -81,7 +81,7 @@ def check_settings(root: Fields, report: Report, check_store: CheckStore | None)
     """Report what is wrong with a value that its kind does not tell."""
     every: Fields = root["performance"]
     if every["every"] < MIN_SAMPLING and every["every"] != 0:
-        what = f"performance: every must be at least 5s, got {every['every']:g}s"
+        what = f"performance: every must be at least 1s, got {every['every']:g}s"
         report.error(every.mark("every"), every.at("every"), what)
     store: Fields | None = root["store"]
     if store is not None:

@@ -14,8 +14,8 @@ from hostler.metrics.samples import GpuSample, SystemSample, SystemSampler
 
 # How long samples are kept.
 HISTORY_SECONDS = 3600.0
-# And how many at most, whatever the interval: an hour at the smallest allowed one, and the change of it.
-MAX_SAMPLES = 1000
+# And how many at most, whatever the interval: an hour at the smallest allowed one, some two kilobytes each.
+MAX_SAMPLES = 3700
 # Until the first sample: processor use is measured between two looks.
 FIRST_SECONDS = 1.0
 
