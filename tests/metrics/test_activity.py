@@ -181,16 +181,33 @@ async def test_a_file_that_is_no_database(tmp_path: Path, content: bytes) -> Non
     async with store(path) as (made, said):
         fill(made, 2)
 
-        assert await ids(made) == [2, 1]
+        newest, older = await ids(made)
+        assert newest == older + 1
         assert len(said) == (1 if content else 0)
 
 
-async def test_a_directory_that_is_gone(tmp_path: Path) -> None:
-    async with store(tmp_path / "gone" / "a.db") as (made, said):
+async def test_a_file_that_cannot_be_opened_is_taken_up_when_it_can(tmp_path: Path) -> None:
+    """Rows of an earlier life keep their numbers, and the new ones get none of those."""
+    path = tmp_path / "there" / "a.db"
+    path.parent.mkdir()
+    async with store(path) as (made, _):
+        fill(made, 3)
+    gone = path.parent.rename(tmp_path / "gone")
+    async with store(path) as (made, said):
+        made._writer.retry_seconds = 0.0
         fill(made, 2)
-
-        assert await ids(made) == [2, 1]
+        first, second = reversed(await ids(made))
+        assert 3 < first < second
         assert ["cannot be used" in text for text in said] == [True]
+
+        gone.rename(path.parent)
+        made._writer._retry_at = 0.0
+        fill(made, 1)
+        while made._writer.failing:
+            await ids(made)
+        assert await ids(made) == [second + 1, second, first, 3, 2, 1]
+        assert ["can be written again" in text for text in said] == [False, True]
+    assert in_file(path) == 6
 
 
 async def test_a_file_that_fails_is_one_warning_and_is_taken_up_again(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ class ActivityStore:
         self._closed = False
         self.lost = 0  # rows that never got into a database
         self._file, problem = _open(settings.path)
-        self._next_id = (self._file.last_id() if self._file is not None else 0) + 1
+        self._next_id = self._first_id()
         self._made: Writer | None = None
         self._work = Worker("activity writer", bound=MAX_QUESTIONS)
         self._reading = Worker("activity reader", bound=MAX_QUESTIONS)
@@ -102,6 +102,12 @@ class ActivityStore:
             on_problem(problem)
         if self._file is not None:
             self._work.submit(self._writer.count_all, urgent=True)
+
+    def _first_id(self) -> int:
+        if self._file is not None:
+            return self._file.last_id() + 1
+        # What numbers a file holds that cannot be opened nobody knows: those of the clock are beyond them.
+        return 1 if self._settings.path is None else int(self._clock.wall().timestamp() * 1000)
 
     def __repr__(self) -> str:
         where = self._settings.path or "memory"
@@ -323,7 +329,7 @@ def _open(path: Path | None) -> tuple[Database | None, str]:
         return Database(path, busy_seconds=1.0), ""
     except (sqlite3.Error, OSError) as error:
         return None, (
-            f"activity: {path} cannot be used: {error}; the activity is kept in memory until the next start"
+            f"activity: {path} cannot be used: {error}; the activity is kept in memory until it can"
         )
 
 

@@ -30,14 +30,14 @@ class Writer:
     def __init__(self, settings: StoreSettings, file: Database | None, *, clock: Clock = SYSTEM) -> None:
         self.settings = settings
         self.retry_seconds = RETRY_SECONDS
-        self.failing = False
+        self.failing = file is None and settings.path is not None
         self._clock = clock
         self._file = file
         self._memory: Database | None = None if file is not None else Database(None)
         self._totals: Totals | None = Totals() if file is None else None
         self._unsaved_from = 0  # the first id that is not in the file
         self._dropped = 0  # unsaved rows that memory had no room for
-        self._retry_at = 0.0
+        self._retry_at = clock.monotonic() + RETRY_SECONDS
         self._age_checked = float("-inf")
 
     @property
