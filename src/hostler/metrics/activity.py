@@ -221,7 +221,8 @@ class ActivityStore:
 
         def ask(connection: sqlite3.Connection) -> Page:
             found = database.count(connection, query) if total is None else total
-            return Page(database.page(connection, query, total=total), found)
+            broad = total is not None and total > database.BROAD_ROWS
+            return Page(database.page(connection, query, broad=broad), found)
 
         return await self._ask(ask)
 
@@ -250,10 +251,13 @@ class ActivityStore:
         return await self._ask(ask)
 
     async def rows(self, query: ActivityQuery) -> list[ActivityRow]:
-        """The rows of the page alone, without counting the others. Raises Busy."""
+        """The rows of the page alone, without counting the others. Raises Busy.
+
+        For whoever goes through all of them page by page: each begins where the last one ended.
+        """
         from hostler.metrics import database
 
-        return await self._ask(lambda connection: database.page(connection, query))
+        return await self._ask(lambda connection: database.page(connection, query, broad=True))
 
     async def _kept_total(self, query: ActivityQuery) -> int | None:
         kept = await self._kept(query)

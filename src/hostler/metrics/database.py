@@ -198,14 +198,12 @@ def count(connection: sqlite3.Connection, query: ActivityQuery) -> int:
     return int(connection.execute(f"SELECT COUNT(*) {clause}", values).fetchone()[0])
 
 
-def page(
-    connection: sqlite3.Connection, query: ActivityQuery, *, total: int | None = None
-) -> list[ActivityRow]:
-    """The rows of the page; `total` is how many there are in all, if that is known.
+def page(connection: sqlite3.Connection, query: ActivityQuery, *, broad: bool = False) -> list[ActivityRow]:
+    """The rows of the page; `broad` says that there are many to choose from.
 
     The ids are found first: a page far back reads no more than it shows.
     """
-    clause, values = query.where(broad=total is not None and total > BROAD_ROWS)
+    clause, values = query.where(broad=broad)
     statement = (
         f"SELECT {sql.COLUMNS} FROM (SELECT a.id {clause} {query.order()} LIMIT ? OFFSET ?) p "  # noqa: S608
         "JOIN activity a ON a.id = p.id LEFT JOIN hostler_activity h ON h.id = a.id " + query.order()
