@@ -177,11 +177,21 @@ class Listener:
                         del self.frames[: index + 1]
                         return data
                 self.frames.clear()
-                piece = await self._client.piece()
-                assert piece, f"the stream ended without {wanted}"
-                self._rest += piece
-                *whole, self._rest = self._rest.split(b"\n\n")
-                self.frames += [frame for frame in whole if frame != b":"]
+                await self._read(wanted)
+
+    async def next(self) -> tuple[str, Any]:
+        """The next event, whatever it is."""
+        async with asyncio.timeout(20):
+            while not self.frames:
+                await self._read("any")
+        return parsed(self.frames.pop(0))
+
+    async def _read(self, wanted: str) -> None:
+        piece = await self._client.piece()
+        assert piece, f"the stream ended without {wanted}"
+        self._rest += piece
+        *whole, self._rest = self._rest.split(b"\n\n")
+        self.frames += [frame for frame in whole if frame != b":"]
 
 
 def parsed(frame: bytes) -> tuple[str, Any]:
@@ -350,6 +360,37 @@ async def test_a_hundred_slow_listeners_slow_nobody() -> None:
         for client in front.clients:
             client.leave()
         await until(lambda: bus.listeners == 0, "every listener to be gone")
+
+
+async def test_a_slow_listener_is_told_exactly_what_it_missed() -> None:
+    """It reads nothing until there was far more than sockets and ring hold, and then everything."""
+    async with running(config(stub("a"))) as front:
+        bus = front.hostler.observatory.bus
+        client = await front.connect()
+        await client.send(request("GET", "/api/v2/events?types=profile,gap"))
+        await until(lambda: bus.listeners == 1, "the listener")
+        first = bus.end
+        for number in range(20_000):
+            bus.publish("profile", {"number": number, "padding": "x" * 2000})
+            if number % 100 == 0:
+                await asyncio.sleep(0)
+        assert bus.end == first + 20_000
+
+        await client.head()
+        listener = Listener(client)
+        seen: list[int] = []
+        missed = 0
+        while not seen or seen[-1] != 19_999:
+            kind, data = await listener.next()
+            if kind == "gap":
+                missed += data["missed"]
+                assert data["missed"] > 0
+            elif kind == "profile":
+                seen.append(data["number"])
+
+        assert missed > 10_000
+        assert len(seen) + missed == 20_000
+        assert seen == sorted(set(seen))
 
 
 # -- numbers -------------------------------------------------------------------------------------------------
