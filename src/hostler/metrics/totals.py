@@ -68,7 +68,9 @@ class Totals:
         """Count `rows`; with `sign` -1, uncount them."""
         for row in rows:
             group = self._group_of(row)
-            sums = self._groups.setdefault(group, Sums())
+            sums = self._groups.get(group)
+            if sums is None:
+                sums = self._groups[group] = Sums()
             sums.requests += sign
             sums.input_tokens += sign * max(row.input_tokens, 0)
             sums.output_tokens += sign * max(row.output_tokens, 0)
