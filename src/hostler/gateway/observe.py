@@ -43,7 +43,7 @@ class Observed:
             record.run = lease.run
             record.load_seconds = lease.loading
             if lease.priority:
-                record.metadata["fifo_priority"] = str(lease.priority)
+                record.metadata = {**record.metadata, "fifo_priority": str(lease.priority)}
 
     def sending(self, headers: Headers, body: bytes) -> Headers:
         """What is sent to the engine; returns the headers that really go."""
