@@ -120,6 +120,24 @@ async def test_what_is_asked_for_is_found(tmp_path: Path) -> None:
         assert (await made.stats(ActivityQuery(statuses=("4xx",)))).totals.requests == 2
 
 
+async def test_of_many_rows_speeds_are_told_by_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hostler.metrics.database.EXACT_ROWS", 10)
+    async with store() as (made, _):
+        fill(made, 7)
+        fill(made, 3, model="b", tokens_per_second=123.456, status=404)
+        exact = await made.stats(ActivityQuery(models=("b",)))
+        fill(made, 1)
+        near = await made.stats(ActivityQuery(statuses=("4xx",)))
+        nothing = await made.stats(ActivityQuery(paths=("/none",)))
+
+    assert exact.answer is not None
+    assert near.answer is not None
+    assert exact.answer.p95 == 123.456 != near.answer.p95
+    assert near.answer.p95 == pytest.approx(123.456, rel=0.005)
+    assert (exact.totals.requests, near.totals.requests, near.answer.bins) == (3, 3, [3])
+    assert (nothing.totals.requests, nothing.prompt, nothing.answer) == (0, None, None)
+
+
 async def test_a_burst_is_counted_exactly(tmp_path: Path) -> None:
     async with store(tmp_path / "a.db") as (made, said):
         fill(made, 10_000)

@@ -25,7 +25,7 @@ from hostler.metrics.query import ActivityQuery
 from hostler.metrics.record import ActivityRow
 from hostler.metrics.settings import StoreSettings
 from hostler.metrics.speeds import SpeedHistogram, histogram, steps_as_speeds
-from hostler.metrics.totals import Sums
+from hostler.metrics.totals import Kept, Sums
 from hostler.metrics.worker import Worker
 
 if TYPE_CHECKING:
@@ -229,17 +229,17 @@ class ActivityStore:
     async def stats(self, query: ActivityQuery) -> Stats:
         """Sums and speeds of the rows that `query` is about.
 
-        Up to `database.EXACT_ROWS` rows percentiles are those of the speeds themselves, beyond that they are
-        off by up to half a percent. Raises Busy.
+        While there are at most `database.EXACT_ROWS` rows, percentiles are those of the speeds themselves,
+        beyond that they are off by up to half a percent. Raises Busy.
         """
         from hostler.metrics import database
 
         kept = await self._kept(query)
-        if kept is not None and not 0 < kept.requests <= database.EXACT_ROWS:
-            return _stats_of_steps(kept)
+        if kept is not None and (kept.of > database.EXACT_ROWS or not kept.sums.requests):
+            return _stats_of_steps(kept.sums)
 
         def ask(connection: sqlite3.Connection) -> Stats:
-            totals = kept or database.totals(connection, query)
+            totals = kept.sums if kept is not None else database.totals(connection, query)
             if totals.requests > database.EXACT_ROWS:
                 totals.prompt_steps.update(database.steps(connection, query, "prompt_per_second"))
                 totals.answer_steps.update(database.steps(connection, query, "tokens_per_second"))
@@ -261,9 +261,9 @@ class ActivityStore:
 
     async def _kept_total(self, query: ActivityQuery) -> int | None:
         kept = await self._kept(query)
-        return None if kept is None else kept.requests
+        return None if kept is None else kept.sums.requests
 
-    async def _kept(self, query: ActivityQuery) -> Sums | None:
+    async def _kept(self, query: ActivityQuery) -> Kept | None:
         """The kept sums when they are those of `query`; None when somebody has to count."""
         self.before_reading()
         self._send()

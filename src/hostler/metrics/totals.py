@@ -57,6 +57,14 @@ class Sums:
         self.answer_steps.update(other.answer_steps)
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The sums of what somebody asks about, and how many rows there are in all."""
+
+    sums: Sums
+    of: int
+
+
 class Totals:
     """The sums of every group. Used by one thread at a time."""
 
@@ -91,8 +99,13 @@ class Totals:
         for (model, *_), sums in groups.items():
             self._groups.setdefault((model, 0, "", ""), Sums()).merge(sums)
 
+    def kept(self, query: ActivityQuery) -> Kept | None:
+        """What is known of the rows that `query` is about; None when it asks for more than is told apart."""
+        sums = self.of(query)
+        return None if sums is None else Kept(sums, self.requests())
+
     def of(self, query: ActivityQuery) -> Sums | None:
-        """The sums of what `query` is about, a copy; None when it asks for more than is told apart."""
+        """The sums of what `query` is about, a copy; None as for `kept`."""
         if not query.only_groups or (self._coarse and not query.only_models):
             return None
         result = Sums()

@@ -11,7 +11,7 @@ from hostler.metrics.database import PRUNED_AT_ONCE, Database, limited
 from hostler.metrics.query import ActivityQuery
 from hostler.metrics.record import ActivityRow
 from hostler.metrics.settings import StoreSettings
-from hostler.metrics.totals import Sums, Totals
+from hostler.metrics.totals import Kept, Totals
 
 T = TypeVar("T")
 
@@ -60,9 +60,9 @@ class Writer:
         if self._memory is not None:
             self._bound_memory(self._memory)
 
-    def totals(self, query: ActivityQuery) -> Sums | None:
+    def totals(self, query: ActivityQuery) -> Kept | None:
         """The sums of what `query` is about; None when nobody has counted that."""
-        return None if self._totals is None else self._totals.of(query)
+        return None if self._totals is None else self._totals.kept(query)
 
     def ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
         """Answer a question from memory."""
