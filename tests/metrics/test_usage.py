@@ -351,6 +351,32 @@ def test_the_ends_are_the_same_for_any_split(pieces: list[bytes]) -> None:
         ends.feed(piece)
 
     assert ends.parts() == ([whole] if len(whole) <= 30 else [whole[:10], whole[-30:]])
+    began = whole.rfind(b"\n", 0, len(whole) - 30) + 1 if len(whole) > 30 else 0
+    assert ends.line == (whole[began : began + 30] if len(whole) > 30 else b"")
+
+
+@pytest.mark.parametrize(
+    ("kind", "details", "reason"),
+    [("completed", None, "completed"), ("incomplete", {"reason": "max_output_tokens"}, "max_output_tokens")],
+)
+@given(data=st.data())
+def test_how_a_long_response_ended(
+    kind: str, details: dict[str, str] | None, reason: str, data: st.DataObject
+) -> None:
+    """Its last event repeats the whole text, more than is kept of it."""
+    response = {"id": "resp_1", "object": "response", "status": kind, "incomplete_details": details}
+    last = {"type": f"response.{kind}", "response": {**response, "output": "x" * 40_000, "usage": {
+        "input_tokens": 5, "output_tokens": 6}}}  # fmt: skip
+    body = (
+        events(*RESPONSES[:-1], *[RESPONSES[2]] * 300) + f"event: response.{kind}\n".encode() + events(last)
+    )
+    cuts = data.draw(st.lists(st.integers(0, len(body)), max_size=12).map(sorted))
+    tap = UsageTap("/v1/responses", EVENTS)
+    for start, end in zip([0, *cuts], [*cuts, len(body)], strict=True):
+        tap.feed(body[start:end])
+    found = tap.finish()
+
+    assert (found.tokens, found.finish_reason) == (tokens(5, 6), reason)
 
 
 # -- the first token ---------------------------------------------------------------------------------------

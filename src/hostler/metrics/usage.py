@@ -38,6 +38,11 @@ _TOKEN = re.compile(
 )
 # A key within what is left of a document; quotes within texts are escaped.
 _KEYS = re.compile(rb'(?<!\\)"(usage|timings|metrics|finish_reason|stop_reason|stop_type)"\s*:\s*')
+_OUTCOME = re.compile(
+    rb'"type"\s*:\s*"response\.(completed|incomplete|failed|cancelled)"'
+    rb'(?:.*"incomplete_details"\s*:\s*{\s*"reason"\s*:\s*"(\w{1,64})")?',
+    re.DOTALL,
+)
 _decode_from = json.JSONDecoder().raw_decode
 _decode = msgspec.json.Decoder().decode
 
@@ -134,6 +139,7 @@ class UsageTap:
             if self.is_stream:
                 for number, part in enumerate(parts):
                     found.read_events(part, cut=number > 0)
+                found.read_start(self._ends.line)
             elif len(parts) == 1:
                 found.read_document(parts[0], infill=self._path.startswith("/infill"))
             else:
@@ -202,6 +208,12 @@ class _Found:
                 self._read_usage(found)
             else:
                 self._read_extras({key: found})
+
+    def read_start(self, text: bytes) -> None:
+        """The start of a last event that was too long: those of OpenAI's responses say there how it ended."""
+        match = _OUTCOME.search(text)
+        if match is not None and not self.reason:
+            self.reason = (match.group(2) or match.group(1)).decode()
 
     def _read_usage(self, usage: object) -> None:
         if not isinstance(usage, dict):
