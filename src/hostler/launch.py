@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from hostler.config.commands import split_command
@@ -12,6 +13,7 @@ from hostler.errors import ConfigError
 from hostler.fleet.slot import Launcher
 from hostler.logs.monitor import LogMonitor
 from hostler.process.causes import Cause, UserRule
+from hostler.process.kinds import engine_names, is_meant
 from hostler.process.port import is_free
 from hostler.process.run import RunSpec
 from hostler.scheduler.groups import GroupPolicy
@@ -32,25 +34,25 @@ def policy_of(config: Config) -> Policy:
     return GroupPolicy(config.routing.groups.values())
 
 
-def user_rules(config: Config) -> tuple[UserRule, ...]:
-    """The causes of failures that the configuration knows."""
+def user_rules(config: Config, argv: Sequence[str]) -> tuple[UserRule, ...]:
+    """The causes of failures that the configuration knows for what is started by `argv`."""
+    names = engine_names(argv)
     return tuple(
         UserRule(compile_cause(cause.pattern), Cause(cause.name, cause.message, cause.advice))
         for cause in config.logs.causes
+        if not cause.engines or is_meant(cause.engines, names)
     )
 
 
 def launcher_of(config: Config, log: LogMonitor) -> Launcher:
     """What is started for a model of `config`; the result raises ConfigError for an unusable command."""
 
-    rules = user_rules(config)
-
     def launch(model: Model) -> RunSpec:
         if model.model:
             spec = _built_in(model, config, log)
         else:
             spec = _spec(model, tuple(split_command(model.cmd)), model.proxy)
-        return replace(spec, causes=rules) if rules else spec
+        return replace(spec, causes=user_rules(config, spec.argv))
 
     return launch
 

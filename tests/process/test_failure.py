@@ -24,7 +24,7 @@ def kind(details: dict[str, Any]) -> object:
 
 def test_exit_with_a_cause() -> None:
     lines = [f"line {number}" for number in range(50)] + ["CUDA error: out of memory"]
-    error = FAILURES.exited(Exit(code=1), 0.31, lines)
+    error = FAILURES.exited(Exit(code=1), 0.31, lines, FAILURES.of_end(lines, Exit(code=1)))
 
     assert error.status == 502
     assert error.message.startswith(
@@ -38,20 +38,23 @@ def test_exit_with_a_cause() -> None:
 
 
 def test_exit_without_a_cause() -> None:
-    error = FAILURES.exited(Exit(code=3), 12.0, ["bye"])
+    assert FAILURES.of_end(["bye"], Exit(code=3)) is None
+    error = FAILURES.exited(Exit(code=3), 12.0, ["bye"], None)
 
     assert error.message == 'model "m" did not start: exit code 3 after 12.0 s'
     assert error.details["cause"] is None
 
 
 def test_exit_nobody_saw() -> None:
-    error = FAILURES.exited(Exit(), 1.0, [])
+    cause = FAILURES.of_end([], Exit())
 
-    assert kind(error.details) == "guardian"
+    assert cause is not None
+    assert cause.kind == "guardian"
 
 
 def test_a_deadline_names_the_last_probe() -> None:
-    error = FAILURES.not_ready(120.0, "connection refused", ["loading"], Exit(signal=15))
+    cause = FAILURES.of_deadline(["loading"], "connection refused")
+    error = FAILURES.not_ready(120.0, "connection refused", ["loading"], Exit(signal=15), cause)
 
     assert "not ready after 120 s, the last probe said connection refused" in error.message
     assert "healthCheckTimeout" in error.message
@@ -60,13 +63,11 @@ def test_a_deadline_names_the_last_probe() -> None:
 
 
 def test_a_deadline_with_404_points_at_the_path() -> None:
-    assert "checkEndpoint" in FAILURES.not_ready(1.0, "status 404", [], None).message
+    assert "checkEndpoint" in FAILURES.of_deadline([], "status 404").advice
 
 
 def test_our_own_kill_is_no_sign_of_missing_memory() -> None:
-    error = FAILURES.not_ready(1.0, "status 503", [], Exit(signal=9))
-
-    assert kind(error.details) == "timeout"
+    assert FAILURES.of_deadline([], "status 503").kind == "timeout"
 
 
 def test_cancelled() -> None:

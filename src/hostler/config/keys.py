@@ -134,10 +134,11 @@ LOG_CAUSE = Section((
     Key("name", _FILLED, "What programs call the cause, such as `licence_expired`.", "", required=True,
         ours=True),
     Key("pattern", _FILLED, "Regular expression (Python's, case does not count) that is searched in each of "
-        "the last lines of a failed run.", "", required=True, ours=True),
+        "the last lines of a failed run, and in what a running engine prints.", "", required=True, ours=True),
     Key("message", _FILLED, "What happened, for people.", "", required=True, ours=True),
     Key("advice", Text(), "What to do about it.", "", ours=True),
-    Key("engines", ListOf(_FILLED), "Engines it is for, by the name of their program; all when empty.", (),
+    Key("engines", ListOf(_FILLED), "Engines it is for: `llama.cpp`, `vllm` and so on, or the name of a program, "
+        "Python module or image; all when empty.", (),
         ours=True),
 ))  # fmt: skip
 
@@ -153,7 +154,7 @@ LOGS = Section((
         ours=True),
     Key("maxRate", Whole(minimum=0), "Bytes a second that a model may log; what is above is left out and "
         "counted. 0 does not limit.", 0, ours=True),
-    Key("causes", ListOf(LOG_CAUSE), "Further reasons why a model does not start, found in its log.", (),
+    Key("causes", ListOf(LOG_CAUSE), "Further reasons why a model fails, found in its log.", (),
         ours=True),
 ))  # fmt: skip
 

@@ -13,6 +13,7 @@ from hostler.core import StartReason, State, StopReason
 from hostler.errors import HostlerError, InternalError
 from hostler.fleet.slot import Launcher, Slot
 from hostler.logs.monitor import LogMonitor
+from hostler.process import chronicle
 from hostler.process.guardian import Guardian
 from hostler.process.run import Run
 from hostler.scheduler.events import Event, Loaded, LoadFailed, Unloaded
@@ -93,8 +94,14 @@ class Lives:
         if slot.last_run is not None:
             # Whatever still holds its pipe must not write into the log of this one.
             slot.last_run.release()
+        try:
+            spec = self.launcher(model)
+        except HostlerError as error:
+            self._on_state(slot, State.STARTING)  # whoever counts and tells hears of it like of any other
+            chronicle.never_began(slot.log, number, reason, error.message)
+            raise
         run = Run(
-            self.launcher(model),
+            spec,
             model=model.id,
             number=number,
             reason=reason,

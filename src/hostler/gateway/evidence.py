@@ -6,23 +6,22 @@ from hostler.errors import UpstreamFailed
 from hostler.fleet.fleet import Fleet
 from hostler.fleet.lease import Lease, fate
 from hostler.gateway.pool import Unreachable
-
-# Of its log: a traceback fits.
-LAST_LINES = 20
+from hostler.process.chronicle import evidence
 
 
 async def explained(fleet: Fleet, error: UpstreamFailed, lease: Lease) -> UpstreamFailed:
     """`error`, with the evidence."""
     message = f"{lease.model}: {error.message}"
-    log = fleet.slot(lease.model).log
     details: dict[str, object] = {**error.details, "model": lease.model, "run": lease.run}
-    end = await fate(fleet.slot(lease.model), lease)  # the slot is there as long as the lease is
+    slot = fleet.slot(lease.model)  # there as long as the lease is
+    end = await fate(slot, lease)
+    run = slot.last_run
+    if run is not None and run.number == lease.run:
+        details |= evidence(run)
     if end is not None:
         message += f"; its process ended: {end}"
         details["exit"] = str(end)
-        run = fleet.slot(lease.model).last_run
-        if run is not None and run.number == lease.run:
-            details |= run.why_it_ended()
-    details["log"] = log.tail(LAST_LINES)
+        if run is not None and run.number == lease.run and run.cause is not None:
+            message += f": {run.cause.message}"
     kind = Unreachable if isinstance(error, Unreachable) else UpstreamFailed
     return kind(message, details=details)

@@ -150,8 +150,7 @@ class SourceLog(LogMonitor):
             return
         self._tell_dropped()
         if self._mask is not None:
-            mask = self._mask
-            info = {key: mask(value) if isinstance(value, str) else value for key, value in info.items()}
+            info = _masked(info, self._mask)
         end = self.end
         time = self._clock.wall().timestamp()
         entry = Entry(next(self._numbers), end, end, time, self.stream, self._run, kind, info)
@@ -225,3 +224,13 @@ class SourceLog(LogMonitor):
         if entry.end > held:
             found.append(Piece(self.name, entry, held, entry.end, self.read(held, entry.end - held)[0]))
         return entry.end - held
+
+
+def _masked(info: Mapping[str, Any], mask: Callable[[str], str]) -> dict[str, Any]:
+    """`info` with every text in it masked."""
+    found: dict[str, Any] = {}
+    for key, value in info.items():
+        if isinstance(value, Mapping):
+            value = _masked(value, mask)  # noqa: PLW2901 - the same value, without its secrets
+        found[key] = mask(value) if isinstance(value, str) else value
+    return found

@@ -203,6 +203,11 @@ class ModelFamilies:
             "Processes that did not become ready (phase start) or ended by themselves (phase run), by cause.",
             ("model", "phase", "cause"),
         )
+        self.causes = Counter(
+            "hostler_model_cause_lines_total",
+            "Lines of running engines that name a cause of trouble.",
+            ("model", "cause"),
+        )
         self.loads = Histogram(
             "hostler_model_load_seconds", "From the start of a process to ready.", model, bounds=LOAD_BOUNDS
         )
@@ -213,7 +218,8 @@ class ModelFamilies:
             bounds=LOAD_BOUNDS,
         )
         for family in (
-            self.starts, self.stops, self.evictions, self.restarts, self.failures, self.loads, self.swaps,
+            self.starts, self.stops, self.evictions, self.restarts, self.failures, self.causes, self.loads,
+            self.swaps,
         ):  # fmt: skip
             registry.add(family)
 

@@ -46,9 +46,22 @@ class Failures:
         self._run = run
         self._rules = rules
 
-    def cause(self, lines: Sequence[str], end: Exit | None) -> Cause | None:
-        """What the last lines and the end say, by our rules and those of the configuration."""
-        return guess_cause(lines, end, self._rules)
+    def of_end(self, lines: Sequence[str], end: Exit) -> Cause | None:
+        """Why it ended by itself, by our rules and those of the configuration."""
+        cause = guess_cause(lines, end, self._rules)
+        if cause is None and end == Exit():
+            return Cause("guardian", "the guardian process that watches the engines ended", "try again")
+        return cause
+
+    def of_deadline(self, lines: Sequence[str], said: str) -> Cause:
+        """Why it was not ready in time; how it ended when we stopped it says nothing of that."""
+        cause = guess_cause(lines, None, self._rules)
+        if cause is not None:
+            return cause
+        advice = "raise healthCheckTimeout if it only needs longer"
+        if said.startswith("status 404"):
+            advice = "check checkEndpoint: the engine answers, but knows no such path"
+        return Cause("timeout", "the health check was never answered with status 200", advice)
 
     def make(
         self, what: str, *, cause: Cause | None, end: Exit | None = None, lines: Sequence[str] = ()
@@ -72,22 +85,14 @@ class Failures:
         }
         return StartFailed(message, details=details)
 
-    def exited(self, end: Exit, seconds: float, lines: Sequence[str]) -> StartFailed:
+    def exited(self, end: Exit, seconds: float, lines: Sequence[str], cause: Cause | None) -> StartFailed:
         """It ended before it was ready; `lines` are the last `GUESS_LINES` of this run."""
-        cause = self.cause(lines, end)
-        if cause is None and end == Exit():
-            cause = Cause("guardian", "the guardian process that watches the engines ended", "try again")
         return self.make(f"{end} after {seconds:.1f} s", cause=cause, end=end, lines=lines)
 
-    def not_ready(self, timeout: float, said: str, lines: Sequence[str], end: Exit | None) -> StartFailed:
-        """The deadline is over; `end` is how it ended when we stopped it and says nothing of the cause."""
-        cause = self.cause(lines, None)
-        if cause is None and said.startswith("status 404"):
-            advice = "check checkEndpoint: the engine answers, but knows no such path"
-            cause = Cause("timeout", "the health check was never answered with status 200", advice)
-        elif cause is None:
-            advice = "raise healthCheckTimeout if it only needs longer"
-            cause = Cause("timeout", "the health check was never answered with status 200", advice)
+    def not_ready(
+        self, timeout: float, said: str, lines: Sequence[str], end: Exit | None, cause: Cause | None
+    ) -> StartFailed:
+        """The deadline is over; `end` is how it ended when we stopped it."""
         what = f"not ready after {timeout:g} s, the last probe said {said}"
         return self.make(what, cause=cause, end=end, lines=lines)
 

@@ -35,6 +35,8 @@ HELLO_TIMEOUT: Final = 10.0
 """It says hello within 50 ms; ten seconds are for a machine that swaps."""
 CLOSE_TIMEOUT: Final = 2.5
 """The guardian itself gives up after 1.8 s."""
+MAXRSS_BYTES: Final = 1 if sys.platform == "darwin" else 1024
+"""What the system counts the peak of a process's memory in."""
 
 
 class SpawnError(OSError):
@@ -50,10 +52,11 @@ class Child:
 
     `exited` resolves when it has ended, `gone` when nobody of its process group and session is left either
     (what stays behind gets SIGTERM at once and SIGKILL half a second later). Neither ever raises; wait for
-    them through `asyncio.shield` or `asyncio.wait`.
+    them through `asyncio.shield` or `asyncio.wait`. `peak_memory` is known from the end on: the most bytes
+    that it, or one of the processes it has waited for, had in memory.
     """
 
-    __slots__ = ("_id", "_link", "exited", "gone", "pid")
+    __slots__ = ("_id", "_link", "exited", "gone", "peak_memory", "pid")
 
     def __init__(self, link: _Link, id_: int, pid: int) -> None:
         loop = asyncio.get_running_loop()
@@ -62,6 +65,7 @@ class Child:
         self.pid = pid
         self.exited: asyncio.Future[Exit] = loop.create_future()
         self.gone: asyncio.Future[None] = loop.create_future()
+        self.peak_memory: int | None = None
 
     def signal(self, signum: int, group: bool = True) -> None:
         """Send a signal to it (and its process group); nothing happens once all of them are gone."""
@@ -212,7 +216,9 @@ class _Link:
                 if not waiter.done():
                     waiter.set_exception(SpawnError(frame["errno"], frame["message"], "", frame["stage"]))
             case "exit":
-                self._children[frame["id"]].ended(Exit.from_returncode(frame["returncode"]))
+                child = self._children[frame["id"]]
+                child.peak_memory = frame["maxrss"] * MAXRSS_BYTES
+                child.ended(Exit.from_returncode(frame["returncode"]))
             case "gone":
                 self._children.pop(frame["id"]).vanished()
             case "hello":

@@ -11,7 +11,7 @@ Frames on the socket, both ways: four bytes of length (big endian) and that many
     from the guardian   {"op": "hello", "pid"}
                         {"op": "spawned", "id", "pid"}
                         {"op": "spawn_failed", "id", "errno", "message", "stage": "exec" | "cwd" | "fork"}
-                        {"op": "exit", "id", "returncode"}   the engine itself has ended
+                        {"op": "exit", "id", "returncode", "maxrss"}   the engine itself has ended
                         {"op": "gone", "id"}                 and nobody of its group and session is left
                         {"op": "error", "message"}           a mistake of the guardian's own
 
@@ -279,7 +279,7 @@ class Guardian:
         """Collect every child that has ended: our engines, and orphans of theirs that came to us."""
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
             except ChildProcessError:
                 self.childless = True
                 return
@@ -292,7 +292,8 @@ class Guardian:
             if engine.report >= 0:
                 self.settle(engine)
             if not engine.failed:
-                self.send({"op": "exit", "id": engine.id, "returncode": os.waitstatus_to_exitcode(status)})
+                code = os.waitstatus_to_exitcode(status)
+                self.send({"op": "exit", "id": engine.id, "returncode": code, "maxrss": usage.ru_maxrss})
                 self.look_after(engine)
 
     def look_after(self, engine: Engine) -> None:

@@ -8,17 +8,17 @@ started once: the next life of the model is the next run.
 from __future__ import annotations
 
 import asyncio
-import shlex
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from hostler import aio
 from hostler.clock import SYSTEM, Clock
 from hostler.core import Exit, ModelId, StartReason, State, StopReason
-from hostler.process import http_check, port, probe
-from hostler.process.causes import UserRule
+from hostler.errors import StartFailed
+from hostler.process import chronicle, http_check, port, probe
+from hostler.process.causes import Cause, UserRule
 from hostler.process.ending import GONE_PATIENCE, Ending
-from hostler.process.failure import GUESS_LINES, Failures, as_details
+from hostler.process.failure import GUESS_LINES, Failures
 from hostler.process.guardian import Child, Guardian, SpawnError
 from hostler.process.log import Log
 from hostler.process.machine import Machine
@@ -26,8 +26,6 @@ from hostler.process.output import Output
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from hostler.errors import StartFailed
 
 T = TypeVar("T")
 
@@ -86,6 +84,8 @@ class Run:
         self.started_at: float | None = None
         self.ready_at: float | None = None
         self.ended_at: float | None = None
+        self.cause: Cause | None = None  # why it failed, if it did and that can be told
+        self.peak_memory: int | None = None  # bytes, as far as it is known
         self._guardian = guardian
         self._log = log
         self._clock = clock
@@ -94,7 +94,7 @@ class Run:
         self._failures = Failures(model, number, spec.causes)
         self._child: Child | None = None
         self._output: Output | None = None
-        self._log_from = 0
+        self.log_from = 0  # where it begins in the log of its model
         self._ending: Ending | None = None
         self._grace = spec.stop_grace
         self._said = "nothing yet"
@@ -113,6 +113,11 @@ class Run:
         """The process id, from the spawn on."""
         return self._child.pid if self._child is not None else None
 
+    @property
+    def cursor(self) -> str:
+        """Where it begins in the log of its model."""
+        return self._failures.cursor
+
     def _moved(self, _before: State, after: State) -> None:
         if after is State.STOPPED:
             self._stopped.set()
@@ -127,8 +132,9 @@ class Run:
         if self.started_at is not None:
             raise RuntimeError("a run is started once")
         self.started_at = self._clock.monotonic()
-        self._log_from = self._log.end
+        self.log_from = self._log.end
         self._failures.cursor = self._log.mark()
+        self._log.begin_run(self.number)
         self._machine.to(State.STARTING)
         try:
             target = await self._target()
@@ -137,6 +143,8 @@ class Run:
         except BaseException as error:
             if self.stop_reason is None:
                 self.stop_reason = StopReason.START_FAILED
+            if self._child is None:
+                self._never_began(error)
             # Shielded only so that the undoing goes on when it is interrupted once more.
             await asyncio.shield(aio.spawn(self._abort(), name=f"abort {self.model} #{self.number}"))
             if isinstance(error, _UnreadyError):
@@ -159,7 +167,6 @@ class Run:
         return target
 
     async def _spawn(self) -> Child:
-        self._log.begin_run(self.number)
         self._output = output = Output(
             lambda data: self._wrote(data, "stdout"), lambda data: self._wrote(data, "stderr")
         )
@@ -170,13 +177,12 @@ class Run:
             )
         except BaseException as error:
             output.close()
-            self._log.end_run(self.number)
             if isinstance(error, SpawnError):
                 raise self._failures.not_spawned(error) from error
             raise
         output.handed_over()
         self._child = child
-        self._log.event("start", self._beginning())
+        self._log.event("start", chronicle.beginning(self))
         output.listen()
         child.exited.add_done_callback(lambda exited: self._exited(exited.result()))
         return child
@@ -236,15 +242,28 @@ class Run:
             except TimeoutError:
                 pass
 
+    def _never_began(self, error: BaseException) -> None:
+        """There is no process, and its failure is in the log all the same."""
+        known = error.details.get("cause") if isinstance(error, StartFailed) else None
+        if isinstance(known, dict):
+            self.cause = Cause(**known)
+        self.ended_at = self._clock.monotonic()
+        self._log.event("start", chronicle.beginning(self))
+        self._log.event("exit", chronicle.ending(self))
+        self._log.end_run(self.number)
+
     def _explain(self) -> StartFailed:
         """The error for a start that did not get there, told when the process has ended."""
-        lines = self._log.tail(GUESS_LINES, self._log_from)
+        lines = self.last_lines(GUESS_LINES)
         if self._died is not None:
-            return self._failures.exited(*self._died, lines)
+            return self._failures.exited(*self._died, lines, self.cause)
         if self._asked.done():
             return self._failures.cancelled(self.exit, lines)
-        waited = self.spec.startup_grace + self.spec.start_timeout
-        return self._failures.not_ready(waited, self._said, lines, self.exit)
+        return self._failures.not_ready(self._waited, self._said, lines, self.exit, self.cause)
+
+    @property
+    def _waited(self) -> float:
+        return self.spec.startup_grace + self.spec.start_timeout
 
     async def _abort(self) -> None:
         child = self._child
@@ -311,7 +330,9 @@ class Run:
         self.ended_at = self._clock.monotonic()
         if self._output is not None:
             self._output.process_ended()
-        self._log.event("exit", self._end_info(end))
+        self.memory_seen(self._child.peak_memory if self._child is not None else None)
+        self._judge(end)
+        self._log.event("exit", chronicle.ending(self))
         self._log.end_run(self.number)
         self._ended.set()
         if self._machine.state is State.STARTING and self._ending is None and self.started_at is not None:
@@ -320,11 +341,24 @@ class Run:
             self.stop_reason = StopReason.EXITED
             self._machine.to(State.STOPPED)
 
-    def why_it_ended(self) -> dict[str, object]:
-        """What is known of the end of a run that had become ready, for the details of an error."""
-        lines = self._log.tail(GUESS_LINES, self._log_from)
-        cause = self._failures.cause(lines, self.exit)
-        return {"cause": as_details(cause), "cursor": self._failures.cursor}
+    def _judge(self, end: Exit) -> None:
+        """Find out why it failed, if it did: once, since that is work."""
+        if self.stop_reason not in (None, StopReason.START_FAILED):
+            return
+        lines = self.last_lines(GUESS_LINES)
+        if self.stop_reason is None:
+            self.cause = self._failures.of_end(lines, end)
+        else:
+            self.cause = self._failures.of_deadline(lines, self._said)
+
+    def memory_seen(self, size: int | None) -> None:
+        """Somebody looked how many bytes its processes have in memory; the most counts."""
+        if size is not None:
+            self.peak_memory = max(size, self.peak_memory or 0)
+
+    def last_lines(self, count: int) -> list[str]:
+        """The newest lines of its log."""
+        return self._log.tail(count, self.log_from)
 
     async def wait(self) -> Exit:
         """Until the process has ended, whoever may still hold its output; of a run without one, at once."""
@@ -356,26 +390,6 @@ class Run:
     def _wrote(self, data: bytes, stream: str) -> None:
         self._log.take(data, stream)
         self._printed.set()
-
-    def _beginning(self) -> dict[str, Any]:
-        """What the log says of the start."""
-        return {
-            "reason": str(self.reason),
-            "command": shlex.join(self.spec.argv),
-            "pid": self.pid,
-            "url": self.spec.proxy,
-        }
-
-    def _end_info(self, end: Exit) -> dict[str, Any]:
-        """What the log says of the end."""
-        return {
-            "exit": str(end),
-            "code": end.code,
-            "signal": end.signal,
-            "reason": str(self.stop_reason) if self.stop_reason is not None else "exited",
-            "seconds": round((self.ended_at or 0.0) - (self.started_at or 0.0), 3),
-            "pid": self.pid,
-        }
 
     def __repr__(self) -> str:
         end = f" | {self.exit}" if self.exit is not None else ""

@@ -4,6 +4,7 @@ snapshot   the state of everything, first of all and after a gap
 model      a model changed its state
 progress   how far a loading model is
 failure    a model did not start, or ended by itself, and why
+cause      a running engine printed what names a cause of trouble
 inflight   a request began, changed or ended
 activity   a request is in the activity
 profile    another profile is active
@@ -31,9 +32,10 @@ from hostler.web.event_sources import BATCH, LogRecords
 from hostler.web.logs import find_monitor, names_of
 from hostler.web.state import WebState
 
-TYPES = frozenset(
-    ("snapshot", "model", "progress", "failure", "inflight", "activity", "profile", "config", "log", "gap")
-)
+TYPES = frozenset((
+    "snapshot", "model", "progress", "failure", "cause", "inflight", "activity", "profile", "config", "log",
+    "gap",
+))  # fmt: skip
 # Logs of one stream; who wants more wants the combined one.
 MAX_LOGS = 16
 

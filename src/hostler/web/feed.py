@@ -7,17 +7,23 @@ tells: how far a loading model is, how many bytes a running answer has, and only
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hostler import aio
 from hostler.core import ModelId, State, StopReason
+from hostler.errors import Busy
 from hostler.gateway.inflight import Entry, shown
 from hostler.metrics.families import LiveFamilies
 from hostler.metrics.samples import tree_memory
 from hostler.metrics.worker import Worker
+from hostler.process.causes import BAD_CONFIG, Cause
+from hostler.process.failure import as_details
 from hostler.process.progress import progress_of
+from hostler.process.run import Run
+from hostler.web.watch import RunWatch
 
 if TYPE_CHECKING:
     from hostler.fleet.slot import Slot
@@ -69,7 +75,9 @@ class Feed:
         self._looking: asyncio.Task[None] | None = None
         self._memory: dict[str, tuple[int, int | None]] = {}
         self._memory_at = float("-inf")
+        self._reading: asyncio.Task[None] | None = None
         self._asking = Worker("process memory", bound=8)
+        self._watch = RunWatch(state, self._cause_seen)
         LiveFamilies(state.observatory.registry, self)
         state.fleet.listeners.append(self._state_changed)
         state.gateway.in_flight.listeners.append(self._in_flight_changed)
@@ -83,9 +91,9 @@ class Feed:
 
     async def close(self) -> None:
         """Watch no more."""
+        await self._watch.close()
         self._asking.close()
-        if self._looking is not None:
-            await aio.cancel_and_wait([self._looking])
+        await aio.cancel_and_wait(task for task in (self._looking, self._reading) if task is not None)
 
     # -- models -----------------------------------------------------------------------------------------
 
@@ -110,7 +118,12 @@ class Feed:
         elif state is State.STOPPED:
             self._stopped(slot, event)
         self._bus.publish("model", event)
+        self._watch.state_changed(slot, state)
         self.look()
+
+    def _cause_seen(self, found: dict[str, Any], lines: int) -> None:
+        self._families.causes.add(lines, found["model"], found["cause"]["kind"])
+        self._bus.publish("cause", found)
 
     def _ready(self, model: ModelId, now: float, event: dict[str, Any]) -> None:
         began = self._started.pop(model, None)
@@ -135,22 +148,21 @@ class Feed:
         self._families.stops.add(1, model, reason.value)
         if reason not in (StopReason.START_FAILED, StopReason.EXITED):
             return
-        known = run.why_it_ended() if run is not None and run.number == slot.runs else {}
-        cause = known.get("cause")
-        kind = str(cause["kind"]) if isinstance(cause, dict) else "unknown"
-        ready = run is not None and run.number == slot.runs and run.ready_at is not None
-        phase = "run" if ready else "start"
+        ours = run if run is not None and run.number == slot.runs else None
+        cause = ours.cause if ours is not None else Cause(BAD_CONFIG, slot.last_error, "")
+        phase = "run" if ours is not None and ours.ready_at is not None else "start"
         self._failed.add(model)
-        self._families.failures.add(1, model, phase, kind)
+        self._families.failures.add(1, model, phase, cause.kind if cause is not None else "unknown")
         self._bus.publish(
             "failure",
             {
                 "model": model,
                 "run": slot.runs,
                 "phase": phase,
-                "cause": cause,
+                "cause": as_details(cause),
                 "error": slot.last_error,
-                "exit": str(slot.last_exit) if slot.last_exit is not None else None,
+                "exit": str(ours.exit) if ours is not None and ours.exit is not None else None,
+                "cursor": ours.cursor if ours is not None else None,
             },
         )
 
@@ -206,10 +218,22 @@ class Feed:
     async def refresh(self) -> None:
         """Read the memory of the models' processes, unless that was done a moment ago."""
         now = self._state.clock.monotonic()
-        if now - self._memory_at < MEMORY_SECONDS:
-            return
-        self._memory_at = now
+        if self._reading is None and now - self._memory_at >= MEMORY_SECONDS:
+            self._memory_at = now
+            self._reading = aio.spawn(self._read_memory(), name="read the memory of engines")
+        if self._reading is not None:
+            await asyncio.wait([self._reading])
+
+    async def _read_memory(self) -> None:
+        try:
+            with contextlib.suppress(Busy):  # there is a next time
+                await self._read()
+        finally:
+            self._reading = None
+
+    async def _read(self) -> None:
         pids = {row.id: row.pid for row in self._state.fleet.status() if row.pid is not None}
+        runs: dict[str, Run | None] = {model: self._state.fleet.slot(model).run for model in pids}
         latest = self._state.observatory.performance.latest()
         by_pid: dict[int, int] = {}
         for gpu in latest.gpus if latest is not None else ():
@@ -225,6 +249,9 @@ class Feed:
             return found
 
         self._memory = await asyncio.wrap_future(self._asking.submit(read))
+        for model, (resident, _) in self._memory.items():
+            if (run := runs[model]) is not None:
+                run.memory_seen(resident)
 
     def models(self) -> Iterable[ModelNow]:
         """Every model; the memory is that of the last `refresh`."""
