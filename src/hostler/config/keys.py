@@ -137,9 +137,8 @@ LOG_CAUSE = Section((
         "the last lines of a failed run, and in what a running engine prints.", "", required=True, ours=True),
     Key("message", _FILLED, "What happened, for people.", "", required=True, ours=True),
     Key("advice", Text(), "What to do about it.", "", ours=True),
-    Key("engines", ListOf(_FILLED), "Engines it is for: `llama.cpp`, `vllm` and so on, or the name of a program, "
-        "Python module or image; all when empty.", (),
-        ours=True),
+    Key("engines", ListOf(_FILLED), "Engines it is for: `llama.cpp`, `vllm` and so on, or the name of a "
+        "program, Python module or image; all when empty.", (), ours=True),
 ))  # fmt: skip
 
 LOGS = Section((
