@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fake_api import Answer, FakeApi, Stream
-from hostler.cli.following import Handover, last_lines
+from hostler.cli.following import last_lines
+from hostler.cli.handover import Handover
 from hostler.cli.main import main
 
 TEXT = b"one\ntwo\nthree\nfo"
@@ -68,7 +69,7 @@ def test_follow_until_the_server_ends(api: FakeApi, capfdbinary: pytest.CaptureF
     log.end()
     api.routes["GET /logs/stream/m"] = log
 
-    assert main(["logs", "-f", "m"]) == 0
+    assert main(["logs", "-f", "--raw", "m"]) == 0
 
     out, err = capfdbinary.readouterr()
     assert out == b"history\nlive"
@@ -81,7 +82,7 @@ def test_follow_without_history(api: FakeApi, capfdbinary: pytest.CaptureFixture
     log.end()
     api.routes["GET /logs/stream?no-history"] = log
 
-    assert main(["logs", "--follow", "--no-history"]) == 0
+    assert main(["logs", "--follow", "--raw", "--no-history"]) == 0
     assert capfdbinary.readouterr().out == b"new\n"
 
 
@@ -92,7 +93,7 @@ def test_follow_over_a_broken_connection(api: FakeApi, capfdbinary: pytest.Captu
     log.breaks()
     api.routes["GET /logs/stream"] = log
 
-    assert main(["logs", "-f"]) == 1
+    assert main(["logs", "-f", "--raw"]) == 1
 
     out, err = capfdbinary.readouterr()
     assert out == b"some\n"
@@ -105,7 +106,7 @@ def test_tail_and_follow(api: FakeApi, capfdbinary: pytest.CaptureFixture[bytes]
     log.end()
     api.routes["GET /logs/stream/m"] = log
 
-    assert main(["logs", "-f", "--tail", "2", "m"]) == 0
+    assert main(["logs", "-f", "--raw", "--tail", "2", "m"]) == 0
     assert capfdbinary.readouterr().out == b"2\n3\n"
 
 

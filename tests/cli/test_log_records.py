@@ -92,15 +92,18 @@ def test_what_makes_no_sense(argv: list[str]) -> None:
 def test_the_runs_of_a_model(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
     runs = [
         {"run": 2, "started": "2026-01-01T00:00:00Z", "reason": "request"},
-        {"run": 1, "started": "2025-12-31T00:00:00Z", "reason": "idle", "exit": "exit code 0", "seconds": 65},
-    ]
+        {"run": 1, "started": "2025-12-31T00:00:00Z", "reason": "idle", "exit": "exit code 0", "seconds": 65,
+         "peak_memory_bytes": 1_400_000_000, "bytes": 512},
+    ]  # fmt: skip
     serve(api, ("/logs/runs/m", Answer.of({"runs": runs})))
 
     assert main(["logs", "m", "--runs"]) == 0
     header, newest, first = capsys.readouterr().out.splitlines()
-    assert header.split() == ["RUN", "STARTED", "LASTED", "REASON", "EXIT", "BYTES"]
+    assert header.split() == ["RUN", "STARTED", "LASTED", "REASON", "EXIT", "MEMORY", "LOG", "CAUSE"]
     assert newest.split()[:2] == ["2", "2026-01-01T00:00:00Z"]
-    assert "1m05s" in first
+    assert first.split()[2:] == ["1m05s", "idle", "exit", "code", "0", "1.4", "GB", "512", "B"]
+    assert main(["logs", "m", "--runs", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == runs
 
 
 def test_why_it_failed(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
@@ -122,6 +125,28 @@ def test_why_it_failed(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None
     assert "memory" in told
     assert "CUDA error: out of memory" in told
     assert "cursor: e:2.1.9" in told
+
+
+def test_why_it_failed_as_it_is_on_record(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the server found out counts, by rules of the user's as well, and not what the lines look like."""
+    cause = {"kind": "own", "message": "the licence has expired", "advice": "renew it"}
+    run = {"run": 1, "reason": "start failed", "exit": "not started", "seconds": 0.0, "cause": cause,
+           "ended": "2026-01-01T00:00:00Z", "peak_memory_bytes": 31_000_000}  # fmt: skip
+    serve(
+        api,
+        ("/logs/runs/m", Answer.of({"runs": [run]})),
+        (route("/logs/m", run="1", tail="200"), ndjson(line("CUDA error: out of memory", "e:2.1.9"))),
+    )
+
+    assert main(["logs", "m", "--why"]) == 1
+    told = capsys.readouterr().out
+    assert "run 1 failed: not started after 0.0s at 2026-01-01T00:00:00Z" in told
+    assert "cause:  the licence has expired" in told
+    assert "advice: renew it" in told
+    assert "memory: 31.0 MB at most" in told
+    assert main(["logs", "m", "--why", "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert (found["cause"], found["log"]) == (cause, ["CUDA error: out of memory"])
 
 
 def test_nothing_has_failed(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
@@ -160,7 +185,12 @@ def test_the_files_are_read_when_no_server_runs(
     monkeypatch.delenv("HOSTLER_URL", raising=False)
     monkeypatch.setattr("hostler.client.DEFAULT_URL", "http://127.0.0.1:9")
     store = LogStore(directory=log_directory(""))
-    store.log("org/m").take(b"INFO: one\nERROR: two\n", "stdout")
+    log = store.log("org/m")
+    log.begin_run(1)
+    log.event("start", {"reason": "request"})
+    log.take(b"INFO: one\nERROR: two\n", "stdout")
+    cause = {"kind": "own", "message": "the licence has expired", "advice": ""}
+    log.event("exit", {"reason": "exited", "exit": "exit code 1", "seconds": 1.0, "cause": cause})
     store.close()
 
     assert main(["logs", "org/m"]) == 0
@@ -171,5 +201,28 @@ def test_the_files_are_read_when_no_server_runs(
     assert capsys.readouterr().out == "ERROR: two\n"
     assert main(["logs", "--tail", "1"]) == 0
     assert capsys.readouterr().out == "[org/m] ERROR: two\n"
+    assert main(["logs", "org/m", "--json", "--head", "1", "--grep", "two"]) == 0
+    assert [json.loads(text).get("text") for text in capsys.readouterr().out.splitlines()][-1] == "ERROR: two"
+    assert main(["logs", "org/m", "--runs"]) == 0
+    assert "the licence has expired" in capsys.readouterr().out
+    assert main(["logs", "org/m", "--why"]) == 1
+    assert "cause:  the licence has expired" in capsys.readouterr().out
     assert main(["logs", "nobody"]) == 1
     assert main(["logs", "-f", "org/m"]) == 1
+
+
+def test_files_that_are_named_are_read_whatever_runs(
+    api: FakeApi, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    store = LogStore(directory=tmp_path)
+    store.log("org/model").take(b"one\n", "stdout")
+    store.close()
+
+    assert main(["logs", "--dir", str(tmp_path), "org/model"]) == 0
+    assert capsys.readouterr() == ("one\n", "")
+    assert main(["logs", "--dir", str(tmp_path), "model", "org/model"]) == 1
+    assert "did you mean 'org/model'?" in capsys.readouterr().err
+    assert main(["logs", "--dir", str(tmp_path / "empty")]) == 1
+    assert "there are no logs in" in capsys.readouterr().err
+    assert main(["logs", "--dir", str(tmp_path), "-f"]) == 2
+    assert api.seen == []

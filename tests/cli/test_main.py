@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
@@ -68,48 +69,58 @@ def test_help_is_quick_because_it_imports_little() -> None:
     assert imported.isdisjoint({"hostler.client", "hostler.app", "hostler.config.schema"})
 
 
+Followed = tuple["subprocess.Popen[bytes]", Stream]
+
+
+def record(text: str) -> bytes:
+    return json.dumps({"kind": "line", "model": "m", "text": text, "cursor": "e:1.1"}).encode() + b"\n"
+
+
+@pytest.fixture(params=["raw", "records"])
+def followed(request: pytest.FixtureRequest, api: FakeApi) -> Iterator[Followed]:
+    """`hostler logs -f` that has printed a line, and the log it follows."""
+    raw = request.param == "raw"
+    log = Stream(b"1\n" if raw else record("1"))
+    api.routes["GET /logs/stream/m" + ("" if raw else "?format=ndjson")] = log
+    argv = [*HOSTLER, "logs", "-f", "m", *(["--raw"] if raw else [])]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"1\n"
+        yield child, log
+        child.kill()
+
+
+def ends_quietly(child: subprocess.Popen[bytes], code: int) -> None:
+    assert child.wait(20) == code
+    assert child.stderr is not None
+    assert child.stderr.read() == b""
+
+
 @pytest.mark.wire
-def test_following_is_interrupted(api: FakeApi) -> None:
+def test_following_is_interrupted(followed: Followed) -> None:
     """Ctrl-C ends `logs -f` with 130 and without a word."""
-    api.routes["GET /logs/stream"] = Stream(b"line\n")
-    with subprocess.Popen([*HOSTLER, "logs", "-f"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
-        assert child.stdout is not None
-        assert child.stderr is not None
-        assert child.stdout.readline() == b"line\n"
-        child.send_signal(signal.SIGINT)
-
-        assert child.wait(20) == 130
-        assert child.stderr.read() == b""
+    child, _ = followed
+    child.send_signal(signal.SIGINT)
+    ends_quietly(child, 130)
 
 
 @pytest.mark.wire
-def test_reader_leaves_while_lines_come(api: FakeApi) -> None:
+def test_reader_leaves_while_lines_come(followed: Followed) -> None:
     """`hostler logs -f | head -n 1` ends cleanly at the next write."""
-    log = Stream(b"1\n")
-    api.routes["GET /logs/stream"] = log
-    with subprocess.Popen([*HOSTLER, "logs", "-f"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
-        assert child.stdout is not None
-        assert child.stderr is not None
-        assert child.stdout.readline() == b"1\n"
-        child.stdout.close()
-        log.write(b"2\n")
-
-        assert child.wait(20) == 0
-        assert child.stderr.read() == b""
+    child, log = followed
+    assert child.stdout is not None
+    child.stdout.close()
+    log.write(b"2\n" if "--raw" in child.args else record("2"))  # type: ignore[operator]
+    ends_quietly(child, 0)
 
 
 @pytest.mark.wire
-def test_reader_leaves_while_the_log_is_silent(api: FakeApi) -> None:
+def test_reader_leaves_while_the_log_is_silent(followed: Followed) -> None:
     """It does not take another line to notice."""
-    api.routes["GET /logs/stream"] = Stream(b"1\n")
-    with subprocess.Popen([*HOSTLER, "logs", "-f"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
-        assert child.stdout is not None
-        assert child.stderr is not None
-        assert child.stdout.readline() == b"1\n"
-        child.stdout.close()
-
-        assert child.wait(20) == 0
-        assert child.stderr.read() == b""
+    child, _ = followed
+    assert child.stdout is not None
+    child.stdout.close()
+    ends_quietly(child, 0)
 
 
 @pytest.mark.wire

@@ -185,7 +185,7 @@ def _add_logs(commands: Commands) -> None:
         "hostler.cli.following:logs",
         "show or follow a log",
         client=True,
-        about="Show a log as it is held now, or follow it. The bytes are passed on as they are.",
+        about="Show a log as it is held now, byte for byte, or follow it over restarts of model and server.",
     )
     parser.add_argument(
         "sources",
@@ -207,6 +207,8 @@ def _add_logs(commands: Commands) -> None:
     parser.add_argument("--run", metavar="N", help="only this run; -1 is the one before the newest")
     parser.add_argument("--previous", action="store_true", help="the same as --run -1")
     parser.add_argument("--json", action="store_true", help="records as JSON, one a line")
+    parser.add_argument("--raw", action="store_true", help="with -f: bytes as they are; ends with the server")
+    parser.add_argument("--dir", metavar="DIR", help="read the log files in this directory, ask no server")
     parser.add_argument("--runs", action="store_true", help="list the runs of a model instead")
     parser.add_argument("--why", action="store_true", help="explain the last failure of a model instead")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from typing import TYPE_CHECKING, TextIO
@@ -14,12 +15,37 @@ ERASE = "\r\x1b[K"
 
 # Escape sequences, then what is left of control characters: an engine's output is not trusted on a terminal.
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)")
+_COLOUR = re.compile(r"(\x1b\[[0-9;:]*m)")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def plain(text: str) -> str:
     """`text` without colours, cursor movements and control characters; tabs become spaces."""
     return _CONTROLS.sub("", _ESCAPES.sub("", text.replace("\t", " ")))
+
+
+def only_colours(text: str) -> str:
+    """`text` with its colours, which end with it, and without everything else that `plain` takes away."""
+    parts = _COLOUR.split(text)
+    shown = "".join(part if at % 2 else plain(part) for at, part in enumerate(parts))
+    return f"{shown}\x1b[0m" if len(parts) > 1 else shown
+
+
+def coloured(stream: TextIO) -> bool:
+    """Whether colours may be written to `stream`: a terminal that knows them, and nobody who wants none."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def size(count: int | None) -> str:
+    """Short for a table: 0, 640 B, 12.3 MB, 1.4 GB; `-` when unknown."""
+    if count is None:
+        return "-"
+    number, unit = float(count), "B"
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if number < 1000 or unit == "TB":
+            break
+        number /= 1000
+    return f"{number:.0f} {unit}" if unit == "B" or number >= 100 else f"{number:.1f} {unit}"
 
 
 def duration(seconds: float | None) -> str:

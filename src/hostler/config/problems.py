@@ -141,5 +141,12 @@ def nearest(name: str, known: Collection[str]) -> str | None:
     return plain[close[0]] if close else None
 
 
+def did_you_mean(name: str, names: Collection[str]) -> str:
+    """The end of a message when one of `names`, perhaps without its owner in front, was meant."""
+    short = {known.rpartition("/")[2]: known for known in names}
+    found = nearest(name, names) or short.get(name)
+    return f"; did you mean {found!r}?" if found is not None else ""
+
+
 def _plain(name: str) -> str:
     return re.sub(r"[\W_]+", "", name).lower() or name

@@ -43,6 +43,8 @@ def as_dict(record: Record, epoch: str) -> dict[str, Any]:
             found["partial"] = True
         if record.cut:
             found["cut"] = True
+        if record.redrawn:
+            found["redrawn"] = True
     elif record.kind == GAP:
         found["missed"] = record.missed
     if record.info:

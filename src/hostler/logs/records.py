@@ -75,6 +75,11 @@ class Record:
         """The line as people saw it: of one that was drawn over itself, the last state."""
         return self.raw.rstrip(b"\r").rpartition(b"\r")[2].decode("utf-8", "replace")
 
+    @property
+    def redrawn(self) -> bool:
+        """Whether the line was drawn over itself: `text` takes the place of what came of it before."""
+        return b"\r" in (self.raw if self.partial else self.raw.rstrip(b"\r"))
+
 
 class _Open:
     """A line that has begun."""

@@ -15,6 +15,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from hostler.config.problems import did_you_mean
 from hostler.errors import ClientError, NotFound
 from hostler.gateway.edge import ClientGone, cancelled_when_gone, edge_of
 from hostler.logs.formats import CONTENT_TYPES, as_run, render
@@ -122,8 +123,9 @@ def find_monitor(state: WebState, name: str) -> LogMonitor:
             if model is not None:
                 return state.hub.model(model)
     known = ", ".join(repr(str(model)) for model in sorted(state.config.models)[:50])
+    hint = did_you_mean(name, ["proxy", "upstream", *state.config.models, *state.config.aliases])
     raise ClientError(
-        f"invalid logger. Use 'proxy', 'upstream' or a model's ID: {known or '(there are none)'}"
+        f"invalid logger. Use 'proxy', 'upstream' or a model's ID: {known or '(there are none)'}{hint}"
     )
 
 
