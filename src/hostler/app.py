@@ -33,6 +33,7 @@ from hostler.launch import launcher_of, policy_of
 from hostler.logs.archive import log_directory
 from hostler.logs.files import DirectoryTaken, LogFiles
 from hostler.logs.hub import LogHub
+from hostler.logs.interrupted import end_interrupted
 from hostler.logs.monitor import LogMonitor
 from hostler.logs.stdout import StdoutCopy, monitor_for
 from hostler.logs.store import LogStore
@@ -64,6 +65,7 @@ class Hostler:
         )
         self.logs = LogStore(self.hub, log_files)
         self.hub.configure(mask=partial(mask, secrets=config.secrets))
+        end_interrupted(self.logs)
         self.guardian = Guardian()
         self.fleet = Fleet(
             config,

@@ -19,6 +19,7 @@ from hostler.app import Hostler
 from hostler.config.schema import Config, Model
 from hostler.core import ModelId, State
 from hostler.fleet.slot import ModelStatus
+from hostler.logs.files import LogFiles
 from hostler.logs.monitor import LogMonitor
 from hostler.testing.stub import stub_argv
 from hostler.web.edge import ServerEdge
@@ -207,13 +208,14 @@ async def running(
     plain: bool = False,
     websockets: Literal["none", "websockets-sansio"] = "none",
     tls: tuple[str, str] | None = None,
+    files: LogFiles | None = None,
 ) -> AsyncIterator[Front]:
     """Hostler with `configuration` behind its own server, or behind uvicorn as it comes (`plain`).
 
     At the end nothing may be left: no lease, no task, no byte of a body.
     """
     tasks = aio.alive()
-    hostler = Hostler(configuration)
+    hostler = Hostler(configuration, log_files=files)
     server = make_server(hostler.app, log=hostler.hub.proxy, tls=tls)
     if ONLY_SEND:
         server.config.http_protocol_class = SendingProtocol

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hostler.config.schema import LogCause, Logs, Model
 from hostler.core import ModelId
+from hostler.logs.files import LogFiles
+from hostler.logs.store import LogStore
 from hostler.web import feed, watch
 
 from .server import Front, config, running, stub, until
@@ -106,3 +109,31 @@ async def test_secrets_are_not_told_by_causes() -> None:
         answer = await front.get("/logs/runs/a")
 
     assert b"s3cret" not in answer.body
+
+
+async def test_what_is_known_of_a_run_that_goes_on() -> None:
+    async with running(config(stub("a"))) as front:
+        await front.chat("a")
+        await until(lambda: front.log("a").end > 0, "it to say something")
+        run = (await runs(front, "a"))[0]
+        size = front.log("a").end
+
+    assert "exit" not in run
+    assert 0 < run["bytes"] <= size
+
+
+async def test_a_run_that_hostler_did_not_survive_has_an_end(tmp_path: Path) -> None:
+    files = LogFiles(tmp_path)
+    log = LogStore(files=files).log("gone")
+    log.begin_run(1)
+    log.event("start", {"reason": "request", "pid": 7})
+    log.take(b"working\n", "stdout")
+    files.close()
+
+    async with running(config(stub("a")), files=LogFiles(tmp_path)) as front:
+        run = (await runs(front, "gone"))[0]
+        found = await front.get("/logs/gone?format=ndjson&run=1")
+
+    assert (run["run"], run["pid"], run["exit"], run["reason"]) == (1, 7, "unknown", "Hostler ended")
+    assert found.body.count(b'"kind":"exit"') == 1
+    assert found.body.count(b"working") == 1

@@ -102,7 +102,9 @@ def _open(directory: Path) -> LogStore:
 async def _print(store: LogStore, names: Sequence[str], query: Query, arguments: Namespace) -> None:
     from hostler.logs.formats import as_dict, render
 
-    fancy = log_output.Text(sys.stdout, arguments.sources) if sys.stdout.isatty() else None
+    fancy: log_output.Text | None = None
+    if sys.stdout.isatty():
+        fancy = log_output.Text(sys.stdout, arguments.sources, runs=not log_query.selects_lines(arguments))
     out = sys.stdout.buffer
     async for record in store.follow(*names, query=query, ends=True):
         if fancy is not None and not arguments.json:

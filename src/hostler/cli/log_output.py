@@ -40,8 +40,9 @@ class Text:
     elsewhere when it is whole.
     """
 
-    def __init__(self, out: TextIO, sources: Sequence[str]) -> None:
+    def __init__(self, out: TextIO, sources: Sequence[str], *, runs: bool = True) -> None:
         self._out = out
+        self._runs = runs and out.isatty()  # whether beginnings and ends of runs are told
         self._tagged = len(sources) != 1 or sources[0] == "upstream"
         self._fancy = out.isatty()
         self._coloured = terminal.coloured(out)
@@ -108,7 +109,7 @@ class Text:
             missed = record.get("missed")
             told = "an unknown number of" if missed is None else str(missed)
             return self._dim(f"[hostler] gap: {told} bytes missed")
-        if not self._fancy:
+        if not self._runs:
             return None
         what = f"run {record.get('run')} {'started' if record['kind'] == 'start' else 'ended'}"
         why = str(record.get("exit") or record.get("reason") or "")

@@ -32,3 +32,8 @@ def parameters(arguments: Namespace) -> dict[str, str]:
     if arguments.no_history:
         found["no-history"] = ""
     return found
+
+
+def selects_lines(arguments: Namespace) -> bool:
+    """Whether only some lines are wanted, so that nothing but those is to be shown."""
+    return any((arguments.grep, arguments.level, arguments.stdout, arguments.stderr))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hostler.cli import connect, log_files, log_runs
 from hostler.cli.handover import Handover, check_reader
 from hostler.cli.log_output import Json, Record, Text
-from hostler.cli.log_query import parameters
+from hostler.cli.log_query import parameters, selects_lines
 from hostler.cli.outcome import OK
 from hostler.client import ApiError, CallError, NotRunningError
 
@@ -46,7 +46,11 @@ def logs(arguments: Namespace) -> int:
     client = connect.client(arguments)
     if log_files.may_read(arguments) and not connect.answers(client) and log_files.hold(arguments):
         return log_files.show(arguments)
-    show = Json(sys.stdout) if arguments.json else Text(sys.stdout, arguments.sources)
+    show = (
+        Json(sys.stdout)
+        if arguments.json
+        else Text(sys.stdout, arguments.sources, runs=not selects_lines(arguments))
+    )
     try:
         with connect.explained():
             for record in records(client, arguments.sources, params, follow=arguments.follow):

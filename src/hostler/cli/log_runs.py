@@ -35,6 +35,8 @@ def tell(arguments: Namespace) -> int:
 class _Server:
     """A Hostler that runs."""
 
+    without_exit = "running"
+
     def __init__(self, arguments: Namespace) -> None:
         self.client = connect.client(arguments)
 
@@ -49,6 +51,8 @@ class _Server:
 
 class _Files:
     """The files that it left."""
+
+    without_exit = "unknown"
 
     def __init__(self, arguments: Namespace) -> None:
         self._arguments = arguments
@@ -71,7 +75,7 @@ def _runs(source: _Server | _Files, model: str, *, as_json: bool) -> int:
             str(run.get("started", "-")),
             terminal.duration(run.get("seconds")),
             str(run.get("reason", "")),
-            str(run.get("exit", "running")),
+            str(run.get("exit", source.without_exit)),
             terminal.size(run.get("peak_memory_bytes")),
             terminal.size(run.get("bytes")),
             str((run.get("cause") or {}).get("message", "")),

@@ -19,6 +19,7 @@ from hostler.config.problems import did_you_mean
 from hostler.errors import ClientError, NotFound
 from hostler.gateway.edge import ClientGone, cancelled_when_gone, edge_of
 from hostler.logs.formats import CONTENT_TYPES, as_run, render
+from hostler.logs.interrupted import UNKNOWN
 from hostler.logs.monitor import LogMonitor
 from hostler.logs.query import Query
 from hostler.logs.text import TextStream
@@ -75,11 +76,22 @@ async def stream(request: Request) -> Response:
 
 
 async def runs(request: Request) -> Response:
-    """The runs of a model, newest first."""
+    """The runs of a model, newest first; of the one that goes on, what is known so far."""
     state = state_of(request)
-    name = find_monitor(state, request.path_params["name"]).name
-    found = await asyncio.to_thread(state.logs.runs, name)
-    return json({"model": name, "epoch": state.logs.epoch, "runs": [as_run(run) for run in reversed(found)]})
+    log = find_monitor(state, request.path_params["name"])
+    found = await asyncio.to_thread(state.logs.runs, log.name)
+    shown = [as_run(run) for run in reversed(found)]
+    current = next((state.fleet.slot(row.id).run for row in state.fleet.status() if row.id == log.name), None)
+    for run in shown:
+        if "exit" in run:
+            continue
+        if current is None or run["run"] != current.number:
+            run["exit"] = UNKNOWN  # Hostler was killed
+            continue
+        run["peak_memory_bytes"] = current.peak_memory
+        if "start" in run:
+            run["bytes"] = log.end - run["start"]
+    return json({"model": log.name, "epoch": state.logs.epoch, "runs": shown})
 
 
 async def of_request(request: Request) -> Response:

@@ -1,0 +1,37 @@
+"""Runs whose end nobody saw: Hostler was killed before them, and its next life says so."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hostler.logs.journal import EXIT
+
+if TYPE_CHECKING:
+    from hostler.logs.store import LogStore
+
+UNKNOWN = "unknown"
+
+
+def ending_of(run: dict[str, Any]) -> dict[str, Any]:
+    """The `exit` record of such a run."""
+    return {
+        "exit": UNKNOWN,
+        "code": None,
+        "signal": None,
+        "reason": "Hostler ended",
+        "seconds": None,
+        "pid": run.get("pid"),
+        "cause": None,
+    }
+
+
+def end_interrupted(store: LogStore) -> None:
+    """Give the newest run of each log in the files an end, where it has none; before any run begins."""
+    if store.files is None:
+        return
+    for name in store.files.known:
+        runs = store.files.archive.runs(name)
+        if runs and EXIT not in runs[-1]:
+            log = store.log(name)
+            if log.run == runs[-1]["run"]:
+                log.event(EXIT, ending_of(runs[-1]))
