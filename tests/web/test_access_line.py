@@ -54,6 +54,12 @@ def test_a_proxy_before_us_says_who_asks() -> None:
     assert real.startswith('Request 7.7.7.7 "')
 
 
+def test_a_request_for_a_model_is_named() -> None:
+    line = access_line(served(status=200, size=5)._replace(request_id=b"my-1"))
+
+    assert line == 'Request 1.2.3.4 "GET /x HTTP/1.1" 200 5 "" 0.000s my-1'
+
+
 @given(st.text(max_size=600), st.binary(max_size=600), st.binary(max_size=600))
 def test_nothing_can_break_out_of_its_place(path: str, agent: bytes, forwarded: bytes) -> None:
     headers = ((b"user-agent", agent), (b"x-forwarded-for", forwarded))

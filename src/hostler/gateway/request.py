@@ -26,7 +26,7 @@ from hostler.gateway import paths, websocket
 from hostler.gateway.answers import add_log_url, error_answer, header
 from hostler.gateway.body import read_body
 from hostler.gateway.edge import ClientGone, Edge, Receive, Scope, Send, Truncated, edge_of
-from hostler.gateway.evidence import explained
+from hostler.gateway.evidence import explained, remember_start
 from hostler.gateway.forward import forward, to_engine, to_peer
 from hostler.gateway.headers import Headers, asked_by, first_values
 from hostler.gateway.inflight import request_id
@@ -69,7 +69,7 @@ class Request:
         self.loading: LoadingStream | None = None
         self.observed: Observed | None = None
         self.given = given = first_values(self.headers)
-        self.request_id = request_id(given.get(b"x-request-id", b""))
+        self.request_id = scope["request_id"] = request_id(given.get(b"x-request-id", b""))
         self.wants_timing = given.get(b"x-server-timing") == b"1"
         # What the table of requests in flight shows.
         self.number = 0
@@ -284,8 +284,11 @@ class Request:
         async def explain(error: UpstreamFailed) -> UpstreamFailed:
             return await explained(self.gateway.fleet, error, lease)
 
-        log = self.gateway.fleet.slot(lease.model).log
-        span = self.gateway.spans.begin(self.request_id, lease.model, lease.run, log.mark())
+        slot = self.gateway.fleet.slot(lease.model)
+        log, run = slot.log, slot.run
+        # Of a run that was started for it, all there is from its beginning on.
+        after = run.cursor if lease.cold and run is not None else log.mark()
+        span = self.gateway.spans.begin(self.request_id, lease.model, lease.run, after)
         try:
             await forward(self, to_engine(self, name, target, wish, lease.base_url), explain)
         finally:
@@ -365,6 +368,7 @@ class Request:
             self.observed.failed(error)
         elif self.gateway.recorder is not None:
             self.gateway.recorder.refused(error.status)
+        remember_start(self.gateway.spans, self.gateway.fleet, self.request_id, error)
         add_log_url(error, self.headers, self.scope.get("scheme", "http"))
         if self.loading is not None and self.loading.begun and not self.sent:
             await self.loading.failed(error, self.scope["path"])

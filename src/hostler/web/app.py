@@ -105,6 +105,7 @@ class WebApp:
                 request.status,
                 request.sent,
                 seconds,
+                request.request_id,
             )
         )
 
@@ -210,6 +211,7 @@ class Served(NamedTuple):
     status: int
     size: int
     seconds: float
+    request_id: bytes = b""
 
 
 def _served_by_asgi(scope: Scope, counted: CountedSend, seconds: float) -> Served:
@@ -222,6 +224,7 @@ def _served_by_asgi(scope: Scope, counted: CountedSend, seconds: float) -> Serve
         counted.status,
         counted.bytes,
         seconds,
+        scope.get("request_id", b""),
     )
 
 
@@ -233,7 +236,10 @@ def access_line(served: Served) -> str:
     request = f"{served.method} {served.path} HTTP/{served.version}"
     # What a client chose must not be able to forge a line of the log, nor to push the others out of it.
     who, request, agent = _quoted(who), _quoted(request), _quoted(agent)
-    return f'Request {who} "{request}" {served.status or "-"} {served.size} "{agent}" {served.seconds:.3f}s'
+    status = served.status or "-"
+    line = f'Request {who} "{request}" {status} {served.size} "{agent}" {served.seconds:.3f}s'
+    # Requests for models have an id; it is made of harmless characters.
+    return f"{line} {served.request_id.decode('latin-1')}" if served.request_id else line
 
 
 def _quoted(text: str) -> str:

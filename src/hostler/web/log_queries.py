@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
 from starlette.datastructures import QueryParams
@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from hostler import aio
+from hostler.errors import HostlerError
 from hostler.gateway.edge import ClientGone, cancelled_when_gone, edge_of
 from hostler.logs.formats import CONTENT_TYPES, HEARTBEATS, RETRY, render
 from hostler.logs.query import Query, parse
@@ -64,77 +65,52 @@ class RecordStream(Response):
             await records.aclose()  # type: ignore[attr-defined]  # it is a generator
 
     async def _serve(self, scope: Scope, send: Send, records: AsyncIterator[Record]) -> None:
-        tag = len(self._names) != 1
-        batch = _Batch(records, lambda record: render(record, self._query.format, self._store.epoch, tag=tag))
-        try:
-            if not self._live:
-                # The first step finds out whether there is anything wrong, while that can still be a status.
-                await batch.begun()
-            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            if scope["method"] != "HEAD":
-                if self._query.format == "sse":
-                    await send({"type": "http.response.body", "body": RETRY, "more_body": True})
-                await self._send_all(send, batch)
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
-        finally:
-            await batch.close()
+        query = self._query
+        # The first step finds out whether there is anything wrong, while that can still be a status.
+        first = aio.spawn(_first(records), name="first log record") if not self._live else None
+        if first is not None:
+            await asyncio.wait([first])
+            error = first.exception()
+            if isinstance(error, HostlerError):
+                raise error
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        if scope["method"] != "HEAD":
+            if query.format == "sse":
+                await send({"type": "http.response.body", "body": RETRY, "more_body": True})
+            if first is not None and (record := first.result()) is not None:
+                await self._send(send, record)
+            await self._send_all(send, records)
+        elif first is not None:
+            first.result()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _send_all(self, send: Send, batch: _Batch) -> None:
+    async def _send_all(self, send: Send, records: AsyncIterator[Record]) -> None:
         heartbeat = HEARTBEATS[self._query.format] if self._live else b""
-        while (body := await batch.take(HEARTBEAT_SECONDS)) is not None:
-            if body or heartbeat:
-                await send({"type": "http.response.body", "body": body or heartbeat, "more_body": True})
-
-
-class _Batch:
-    """Takes records as they come and gives them together: a task and a message for each cost too much.
-
-    What is gathered waits for who sends it, and at `BATCH_BYTES` the gathering waits, too.
-    """
-
-    def __init__(self, records: AsyncIterator[Record], rendered: Callable[[Record], bytes]) -> None:
-        self._rendered = rendered
-        self._bytes = bytearray()
-        self._changed = asyncio.Event()  # there is something to take, or nothing will come
-        self._taken = asyncio.Event()
-        self._task = aio.spawn(self._gather(records), name="gather log records", on_error=lambda *_: None)
-
-    async def _gather(self, records: AsyncIterator[Record]) -> None:
+        step: asyncio.Task[Record | None] | None = None
         try:
-            async for record in records:
-                self._bytes += self._rendered(record)
-                if self._bytes:
-                    self._changed.set()
-                if len(self._bytes) >= BATCH_BYTES:
-                    self._taken.clear()
-                    await self._taken.wait()
+            while True:
+                step = step or aio.spawn(_first(records), name="next log record")
+                done, _ = await asyncio.wait([step], timeout=HEARTBEAT_SECONDS)
+                if not done:
+                    if heartbeat:
+                        await send({"type": "http.response.body", "body": heartbeat, "more_body": True})
+                    continue
+                record, step = step.result(), None
+                if record is None:
+                    return
+                await self._send(send, record)
         finally:
-            self._changed.set()
+            if step is not None:
+                await aio.cancel_and_wait([step])
 
-    async def begun(self) -> None:
-        """Return when there is something to send, or nothing will come; raises what has gone wrong."""
-        await self._changed.wait()
-        if not self._bytes and self._task.done():
-            self._task.result()
+    async def _send(self, send: Send, record: Record) -> None:
+        tag = len(self._names) != 1
+        body = render(record, self._query.format, self._store.epoch, tag=tag)
+        if body:
+            await send({"type": "http.response.body", "body": body, "more_body": True})
 
-    async def take(self, seconds: float) -> bytes | None:
-        """What there is, empty when nothing came for so long; None at the end. Raises what has gone wrong."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._changed.wait()
-        if not self._bytes:
-            if not self._changed.is_set():
-                return b""
-            await asyncio.wait([self._task])
-            self._task.result()
-            return None
-        body = bytes(self._bytes)
-        self._bytes.clear()
-        self._taken.set()
-        if not self._task.done():
-            self._changed.clear()
-        return body
 
-    async def close(self) -> None:
-        """Gather no more."""
-        await aio.cancel_and_wait([self._task])
+async def _first(records: AsyncIterator[Record]) -> Record | None:
+    with contextlib.suppress(StopAsyncIteration):
+        return await anext(records)
+    return None

@@ -22,7 +22,9 @@ from hostler.logs.formats import CONTENT_TYPES, as_run, render
 from hostler.logs.interrupted import UNKNOWN
 from hostler.logs.monitor import LogMonitor
 from hostler.logs.query import Query
+from hostler.logs.records import Record
 from hostler.logs.text import TextStream
+from hostler.metrics.query import ActivityQuery
 from hostler.web.answers import json
 from hostler.web.log_queries import RecordStream, query_of
 from hostler.web.pages import root_of
@@ -95,16 +97,31 @@ async def runs(request: Request) -> Response:
 
 
 async def of_request(request: Request) -> Response:
-    """What an engine printed while it served a request."""
+    """What an engine printed while it served a request: by cursor, or of older ones by time."""
     state = state_of(request)
-    span = state.gateway.spans.find(request.path_params["id"].encode())
-    if span is None:
-        raise NotFound("no request of that id is remembered, or it never reached an engine")
-    query = query_of(request, state.clock.wall().timestamp())
-    records = await state.logs.read(span.model, after=span.after, query=replace(query, cursor=None))
-    chosen = [record for record in records if span.until is None or record.place.seq <= span.until]
+    name = request.path_params["id"]
+    query = replace(query_of(request, state.clock.wall().timestamp()), cursor=None)
+    span = state.gateway.spans.find(name.encode())
+    if span is not None:
+        records = await state.logs.read(span.model, after=span.after, query=query)
+        chosen = [record for record in records if span.until is None or record.place.seq <= span.until]
+    else:
+        chosen = await _by_time(state, name, query)
     body = b"".join(render(record, query.format, state.logs.epoch, tag=False) for record in chosen)
     return Response(body, media_type=CONTENT_TYPES[query.format])
+
+
+async def _by_time(state: WebState, name: str, query: Query) -> list[Record]:
+    """The log of a request of which no cursor is remembered, by its row in the activity."""
+    state.observatory.recorder.flush()
+    page = await state.observatory.store.page(ActivityQuery(request_id=name, limit=1))
+    row = page.rows[0] if page.rows else None
+    if row is None or not row.run or state.hub.find(row.model) is None:
+        raise NotFound("no request of that id is remembered, or it never reached an engine")
+    began, ended = (row.timestamp_ms - row.duration_ms) / 1000, row.timestamp_ms / 1000
+    since = began if query.since is None else max(began, query.since)
+    until = ended if query.until is None else min(ended, query.until)
+    return await state.logs.read(row.model, query=replace(query, run=row.run, since=since, until=until))
 
 
 def names_of(state: WebState, monitor: LogMonitor, query: Query) -> list[str]:
