@@ -137,6 +137,8 @@ def compile_pattern(text: str) -> Any:
     options.max_mem = PATTERN_BYTES
     try:
         return re2.compile(text, options=options)
+    except UnicodeEncodeError:
+        raise ClientError("grep is not a regular expression (RE2): it is not UTF-8", param="grep") from None
     except re2.error as error:
         why = error.args[0] if error.args else error
         told = why.decode("utf-8", "replace") if isinstance(why, bytes) else str(why)
@@ -190,11 +192,10 @@ def _time(params: Mapping[str, str], name: str, now: float) -> float | None:
     if _DURATION.fullmatch(text):
         return now - sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(text))
     try:
-        moment = datetime.fromisoformat(text.replace(" ", "+") if "T" in text else text)
-    except ValueError:
+        # Without a zone it is the time of the machine, as in its clock.
+        return datetime.fromisoformat(text.replace(" ", "+") if "T" in text else text).timestamp()
+    except (ValueError, OverflowError):  # no time at all, or one that no clock of this machine shows
         raise ClientError(
             f"{name} is a time like 2026-01-02T03:04:05Z, or a length of time like 10m, not {text[:40]!r}",
             param=name,
         ) from None
-    # Without a zone it is the time of the machine, as in its clock.
-    return moment.timestamp()
