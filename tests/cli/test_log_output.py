@@ -48,6 +48,12 @@ def test_all_engines_are_several() -> None:
     assert shown(io.StringIO(), [], line("1")) == "[a] 1\n"
 
 
+def test_times_are_shown_where_they_are_wanted() -> None:
+    text = Text(out := io.StringIO(), ["a", "b"], times=True)
+    text(line("1", time="2026-01-01T00:00:00.001Z"))
+    assert out.getvalue() == "2026-01-01T00:00:00.001Z [a] 1\n"
+
+
 def test_a_line_that_was_cut_off_is_shown_before_the_exit() -> None:
     end = {"kind": "exit", "model": "a", "exit": "exit code 1"}
     assert shown(io.StringIO(), ["a"], PARTS[0], end, line("next")) == "Loading 10%\nnext\n"

@@ -58,6 +58,9 @@ QUERIES = [
     ("model=b", "", "one two three last"),
     ("model=a&model=b&head=3", "", "one one two"),
     ("model=proxy", "", ""),
+    ("model=upstream&level=error", "", "two four error"),
+    ("model=proxy&model=upstream&head=3", "", "one one two"),
+    ("level=error", "upstream", "two four error"),
     ("model=b&model=a&grep=last", "", "last last"),
 ]
 
@@ -86,7 +89,7 @@ def words(body: bytes) -> list[str]:
 
 def there_was(query: str, name: str, expected: str) -> list[str]:
     """What of `expected` a reader gets that does not wait for what comes."""
-    held = {line.split()[-1] for log, _, line in HELD if not name or log == name}
+    held = {line.split()[-1] for log, _, line in HELD if name not in ("a", "b") or log == name}
     return [word for word in expected.split() if word in held and "no-history" not in query]
 
 
@@ -203,3 +206,15 @@ async def test_a_cursor_whose_successors_are_gone() -> None:
     missed = sum(record["missed"] for record in records if record["kind"] == "gap")
     assert given == log.capacity
     assert given + missed == 300_000
+
+
+async def test_json_lines_may_be_asked_for_as_http_has_it() -> None:
+    async with running(config(in_process("a", 1))) as front:
+        begin_one = front.log("a")
+        begin_one.write(b"one\n")
+        answer = await front.get("/logs/a", [("accept", "application/x-ndjson")])
+        text = await front.get("/logs/a?format=text", [("accept", "application/x-ndjson")])
+
+    assert answer.get("content-type") == "application/x-ndjson"
+    assert words(answer.body) == ["one"]
+    assert text.body == b"one\n"

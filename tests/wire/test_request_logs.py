@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from hostler.config.schema import ApiKey
 from hostler.logs.files import LogFiles
 from hostler.logs.spans import RequestSpans
 
@@ -118,3 +119,18 @@ async def test_of_older_requests_the_activity_knows_the_time(
     assert same_life == later
     assert any("POST /v1/chat" in line for line in later)
     assert unknown.status == 404
+
+
+async def test_whose_log_it_is_counts_for_keys() -> None:
+    reader = ApiKey("reader", scopes=("logs",))
+    stranger = ApiKey("stranger", models=("b",), scopes=("logs",))
+    models = config(stub("a"), stub("b"), api_keys=(ApiKey("asks"), reader, stranger))
+    async with running(models) as front:
+        shown = [("x-api-key", "asks"), ("x-request-id", "mine")]
+        assert (await front.ask("POST", CHAT, question("a"), shown)).status == 200
+        statuses = [
+            (await front.get("/api/requests/mine/logs", [("x-api-key", key)])).status
+            for key in ("reader", "stranger", "asks")
+        ]
+
+    assert statuses == [200, 403, 200]

@@ -103,8 +103,13 @@ async def _print(store: LogStore, names: Sequence[str], query: Query, arguments:
     from hostler.logs.formats import as_dict, render
 
     fancy: log_output.Text | None = None
-    if sys.stdout.isatty():
-        fancy = log_output.Text(sys.stdout, arguments.sources, runs=not log_query.selects_lines(arguments))
+    if sys.stdout.isatty() or arguments.timestamps:
+        fancy = log_output.Text(
+            sys.stdout,
+            arguments.sources,
+            runs=not log_query.selects_lines(arguments),
+            times=arguments.timestamps,
+        )
     out = sys.stdout.buffer
     async for record in store.follow(*names, query=query, ends=True):
         if fancy is not None and not arguments.json:

@@ -40,8 +40,11 @@ class Text:
     elsewhere when it is whole.
     """
 
-    def __init__(self, out: TextIO, sources: Sequence[str], *, runs: bool = True) -> None:
+    def __init__(
+        self, out: TextIO, sources: Sequence[str], *, runs: bool = True, times: bool = False
+    ) -> None:
         self._out = out
+        self._times = times  # whether lines have the time in front when they came
         self._runs = runs and out.isatty()  # whether beginnings and ends of runs are told
         self._tagged = len(sources) != 1 or sources[0] == "upstream"
         self._fancy = out.isatty()
@@ -57,7 +60,7 @@ class Text:
             self._line(name, record)
         elif (told := self._told(record)) is not None:
             self._finish_all(name)
-            self._write(f"{self._tag(name)}{told}\n")
+            self._write(f"{self._front(name, record)}{told}\n")
         elif record["kind"] == "exit":
             self._finish_all(name)
         self._out.flush()
@@ -79,12 +82,15 @@ class Text:
             again = self._at == key
             shown = self._safe(text if again and not redrawn else whole)
             front = ("" if not redrawn else BEGIN) if again else ""
-            tag = "" if again and not redrawn else self._tag(name)
+            tag = "" if again and not redrawn else self._front(name, record)
             self._write(f"{front}{tag}{shown}", key)
             if not partial:
                 self._write("\n", key, ended=True)
         elif not partial:
-            self._write(f"{self._tag(name)}{whole}\n")
+            self._write(f"{self._front(name, record)}{whole}\n")
+
+    def _front(self, name: str, record: Mapping[str, Any]) -> str:
+        return f"{record.get('time', '')} {self._tag(name)}" if self._times else self._tag(name)
 
     def _write(self, text: str, key: tuple[str, str] | None = None, *, ended: bool = False) -> None:
         if self._at is not None and self._at != key:

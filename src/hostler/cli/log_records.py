@@ -27,7 +27,7 @@ RETRY = 0.5
 def wanted(arguments: Namespace) -> bool:
     """Whether the command line asks for records; everything else is bytes as they are."""
     options = ("head", "since", "until", "grep", "level", "run")
-    switches = ("invert", "stderr", "stdout", "previous", "json", "runs", "why")
+    switches = ("invert", "stderr", "stdout", "previous", "json", "runs", "why", "timestamps")
     return (
         len(arguments.sources) > 1
         or (arguments.follow and not arguments.raw)
@@ -58,6 +58,12 @@ def logs(arguments: Namespace) -> int:
     finally:
         show.close()
     return OK
+
+
+def text_of(arguments: Namespace) -> Text:
+    """What shows records as the command line wants them."""
+    runs = not selects_lines(arguments)
+    return Text(sys.stdout, arguments.sources, runs=runs, times=arguments.timestamps)
 
 
 def records(

@@ -207,6 +207,7 @@ def _add_logs(commands: Commands) -> None:
     parser.add_argument("--run", metavar="N", help="only this run; -1 is the one before the newest")
     parser.add_argument("--previous", action="store_true", help="the same as --run -1")
     parser.add_argument("--json", action="store_true", help="records as JSON, one a line")
+    parser.add_argument("-t", "--timestamps", action="store_true", help="when each line came, in front of it")
     parser.add_argument("--raw", action="store_true", help="with -f: bytes as they are; ends with the server")
     parser.add_argument("--dir", metavar="DIR", help="read the log files in this directory, ask no server")
     parser.add_argument("--runs", action="store_true", help="list the runs of a model instead")

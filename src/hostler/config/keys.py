@@ -122,8 +122,8 @@ _KEY_TEXT = Text(secret=True, filled=True, pattern="^[^ ]+$")
 API_KEY = Section((
     Key("key", _KEY_TEXT, "The key itself.", "", required=True, ours=True),
     Key("name", Text(), "How logs call whoever uses it.", "", ours=True),
-    Key("models", ListOf(Text()), "What it may use: models, aliases, selectors, models of peers; all when "
-        "empty.", (), ours=True),
+    Key("models", ListOf(Text()), "What it may use, and read the logs of: models, aliases, selectors, models "
+        "of peers; all when empty.", (), ours=True),
     Key("scopes", ListOf(Text(SCOPES, filled=True)), "What it may do: `inference` (requests to models, the "
         "model list), `logs` (read logs), `admin` (all else); everything when empty.", (), ours=True),
 ))  # fmt: skip

@@ -136,7 +136,7 @@ class WebApp:
             self.write_lines()
         # These read no body: one that the client still holds back must not be taken for a request.
         send.close = bool(header(scope["headers"], b"expect"))
-        self._check_key(scope["headers"], path)
+        scope["api_key"] = self._check_key(scope["headers"], path)
         if ("//" in path or "/." in path) and not path.startswith("/logs/"):
             await _send_clean(path, scope, send)
             return
@@ -152,13 +152,14 @@ class WebApp:
             self._routes = cast("Starlette", module.make(self._state))
         return self._routes
 
-    def _check_key(self, headers: Headers, path: str) -> None:
-        """Ask for a key wherever one is configured, and for the scope that the path needs."""
+    def _check_key(self, headers: Headers, path: str) -> ApiKey | None:
+        """Ask for a key wherever one is configured, and for the scope that the path needs; what it was."""
         if path in OPEN_PATHS:
-            return
+            return None
         key = self._keys.check(first_values(headers))
         if key is not None:
             _require_scope(key, path)
+        return key
 
 
 def methods_of(path: str) -> tuple[str, ...]:
@@ -251,7 +252,7 @@ def _quoted(text: str) -> str:
 def _require_scope(key: ApiKey, path: str) -> None:
     if not key.scopes:
         return
-    if path.startswith("/logs"):
+    if path.startswith("/logs") or (path.startswith("/api/requests/") and path.endswith("/logs")):
         needed = "logs"
     elif path in ("/v1/models", "/models"):
         needed = "inference"

@@ -30,8 +30,11 @@ def query_of(request: Request, now: float) -> Query:
     """What a request wants to see; ClientError says what is wrong with it."""
     params: QueryParams = request.query_params
     query = parse(params, params.getlist("model"), now)
-    if "format" not in params and "text/event-stream" in request.headers.get("accept", ""):
+    accept = request.headers.get("accept", "")
+    if "format" not in params and "text/event-stream" in accept:
         query = replace(query, format="sse")  # a browser's EventSource
+    elif "format" not in params and "application/x-ndjson" in accept:
+        query = replace(query, format="ndjson")
     resumed = request.headers.get("last-event-id")
     # What the browser has seen last counts more than where the page began.
     return replace(query, cursor=resumed) if resumed else query

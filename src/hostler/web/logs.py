@@ -16,7 +16,8 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from hostler.config.problems import did_you_mean
-from hostler.errors import ClientError, NotFound
+from hostler.config.schema import ApiKey
+from hostler.errors import ClientError, Forbidden, NotFound
 from hostler.gateway.edge import ClientGone, cancelled_when_gone, edge_of
 from hostler.logs.formats import CONTENT_TYPES, as_run, render
 from hostler.logs.interrupted import UNKNOWN
@@ -58,8 +59,9 @@ async def history(request: Request) -> Response:
     state = state_of(request)
     query = query_of(request, state.clock.wall().timestamp())
     monitor = find_monitor(state, name)
+    names = readable(request, names_of(state, monitor, query))
     if query.selects:
-        return RecordStream(state.logs, names_of(state, monitor, query), query, live=False)
+        return RecordStream(state.logs, names, query, live=False)
     held = monitor.history() or await state.logs.on_disk(monitor.name)
     return PlainTextResponse(held, headers={"x-content-type-options": "nosniff"})
 
@@ -69,8 +71,8 @@ async def stream(request: Request) -> Response:
     state = state_of(request)
     query = query_of(request, state.clock.wall().timestamp())
     monitor = find_monitor(state, request.path_params.get("name", ""))
+    names = readable(request, names_of(state, monitor, query))
     if query.selects:
-        names = names_of(state, monitor, query)
         await state.logs.check(*names, query=query)
         return RecordStream(state.logs, names, query, live=True)
     before = b"" if monitor.history() or not query.history else await state.logs.on_disk(monitor.name)
@@ -81,6 +83,7 @@ async def runs(request: Request) -> Response:
     """The runs of a model, newest first; of the one that goes on, what is known so far."""
     state = state_of(request)
     log = find_monitor(state, request.path_params["name"])
+    readable(request, [log.name])
     found = await asyncio.to_thread(state.logs.runs, log.name)
     shown = [as_run(run) for run in reversed(found)]
     current = next((state.fleet.slot(row.id).run for row in state.fleet.status() if row.id == log.name), None)
@@ -103,21 +106,24 @@ async def of_request(request: Request) -> Response:
     query = replace(query_of(request, state.clock.wall().timestamp()), cursor=None)
     span = state.gateway.spans.find(name.encode())
     if span is not None:
+        readable(request, [span.model])
         records = await state.logs.read(span.model, after=span.after, query=query)
         chosen = [record for record in records if span.until is None or record.place.seq <= span.until]
     else:
-        chosen = await _by_time(state, name, query)
+        chosen = await _by_time(request, name, query)
     body = b"".join(render(record, query.format, state.logs.epoch, tag=False) for record in chosen)
     return Response(body, media_type=CONTENT_TYPES[query.format])
 
 
-async def _by_time(state: WebState, name: str, query: Query) -> list[Record]:
+async def _by_time(request: Request, name: str, query: Query) -> list[Record]:
     """The log of a request of which no cursor is remembered, by its row in the activity."""
+    state = state_of(request)
     state.observatory.recorder.flush()
     page = await state.observatory.store.page(ActivityQuery(request_id=name, limit=1))
     row = page.rows[0] if page.rows else None
     if row is None or not row.run or state.hub.find(row.model) is None:
         raise NotFound("no request of that id is remembered, or it never reached an engine")
+    readable(request, [row.model])
     began, ended = (row.timestamp_ms - row.duration_ms) / 1000, row.timestamp_ms / 1000
     since = began if query.since is None else max(began, query.since)
     until = ended if query.until is None else min(ended, query.until)
@@ -126,13 +132,22 @@ async def _by_time(state: WebState, name: str, query: Query) -> list[Record]:
 
 def names_of(state: WebState, monitor: LogMonitor, query: Query) -> list[str]:
     """The logs that a request is about; none means all, those to come included."""
-    if query.models:
-        return list(dict.fromkeys(find_monitor(state, name).name for name in query.models))
-    if monitor is state.hub.combined:
-        return []
-    if monitor is state.hub.upstream:
-        return state.hub.models()
-    return [monitor.name]
+    found: list[str] = []
+    for one in [find_monitor(state, name) for name in query.models] or [monitor]:
+        if one is state.hub.combined:
+            return []
+        found += state.hub.models() if one is state.hub.upstream else [one.name]
+    return list(dict.fromkeys(found))
+
+
+def readable(request: Request, names: list[str]) -> list[str]:
+    """`names`, when the key of the request may read all of these logs; raises Forbidden."""
+    key: ApiKey | None = request.scope.get("api_key")
+    if key is not None and key.models:
+        config = state_of(request).config
+        if not names or not set(names) <= {config.resolve(model) for model in key.models}:
+            raise Forbidden("this API key may read the logs of its own models only")
+    return names
 
 
 def find_monitor(state: WebState, name: str) -> LogMonitor:
