@@ -67,6 +67,13 @@ def test_several_sources_are_named(api: FakeApi, capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out == "[a] one\n[b] two\n[b] [hostler] gap: 7 bytes missed\n"
 
 
+def test_times_in_front(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
+    serve(api, ("/logs/m?format=ndjson", ndjson(line("one", "e:1.1", time="2026-01-01T00:00:00.001Z"))))
+
+    assert main(["logs", "m", "-t"]) == 0
+    assert capsys.readouterr().out == "2026-01-01T00:00:00.001Z one\n"
+
+
 def test_json_is_passed_on(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
     records = [line("é", "e:1.1"), {"kind": "exit", "model": "m", "cursor": "e:2.0"}]
     serve(api, ("/logs?format=ndjson", ndjson(*records)))
@@ -203,6 +210,8 @@ def test_the_files_are_read_when_no_server_runs(
     assert capsys.readouterr().out == "[org/m] ERROR: two\n"
     assert main(["logs", "org/m", "--json", "--head", "1", "--grep", "two"]) == 0
     assert [json.loads(text).get("text") for text in capsys.readouterr().out.splitlines()][-1] == "ERROR: two"
+    assert main(["logs", "org/m", "-t", "--tail", "1"]) == 0
+    assert capsys.readouterr().out.endswith("Z ERROR: two\n")
     assert main(["logs", "org/m", "--runs"]) == 0
     assert "the licence has expired" in capsys.readouterr().out
     assert main(["logs", "org/m", "--why"]) == 1

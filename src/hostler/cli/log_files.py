@@ -103,7 +103,7 @@ async def _print(store: LogStore, names: Sequence[str], query: Query, arguments:
     from hostler.logs.formats import as_dict, render
 
     fancy: log_output.Text | None = None
-    if sys.stdout.isatty() or arguments.timestamps:
+    if not arguments.json and (sys.stdout.isatty() or arguments.timestamps):
         fancy = log_output.Text(
             sys.stdout,
             arguments.sources,
@@ -112,7 +112,7 @@ async def _print(store: LogStore, names: Sequence[str], query: Query, arguments:
         )
     out = sys.stdout.buffer
     async for record in store.follow(*names, query=query, ends=True):
-        if fancy is not None and not arguments.json:
+        if fancy is not None:
             fancy(as_dict(record, store.epoch))
         else:
             out.write(render(record, query.format, store.epoch, tag=len(arguments.sources) != 1))

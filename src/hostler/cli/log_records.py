@@ -46,11 +46,7 @@ def logs(arguments: Namespace) -> int:
     client = connect.client(arguments)
     if log_files.may_read(arguments) and not connect.answers(client) and log_files.hold(arguments):
         return log_files.show(arguments)
-    show = (
-        Json(sys.stdout)
-        if arguments.json
-        else Text(sys.stdout, arguments.sources, runs=not selects_lines(arguments))
-    )
+    show = Json(sys.stdout) if arguments.json else text_of(arguments)
     try:
         with connect.explained():
             for record in records(client, arguments.sources, params, follow=arguments.follow):
