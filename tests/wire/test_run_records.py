@@ -137,3 +137,24 @@ async def test_a_run_that_hostler_did_not_survive_has_an_end(tmp_path: Path) -> 
     assert (run["run"], run["pid"], run["exit"], run["reason"]) == (1, 7, "unknown", "Hostler ended")
     assert found.body.count(b'"kind":"exit"') == 1
     assert found.body.count(b"working") == 1
+
+
+async def test_the_runs_of_a_removed_model_stay_readable(tmp_path: Path) -> None:
+    log = ["first words"]
+    both = config(stub("a", stub_options={"startup_log": log}), stub("b"))
+    async with running(both, files=LogFiles(tmp_path)) as front:
+        await front.chat("a")
+        await front.ask("POST", "/api/models/unload/a")
+        await front.chat("a")
+        front.hostler.replace(config(stub("b")))
+        await until(lambda: "a" not in front.states(), "it to be gone")
+        reloaded = await runs(front, "a")
+        previous = await front.get("/logs/a?run=-1&head=1")
+    async with running(config(stub("b")), files=LogFiles(tmp_path)) as front:
+        restarted = await runs(front, "a")
+        again = await front.get("/logs/a?run=1&head=1")
+
+    assert [run["run"] for run in reloaded] == [run["run"] for run in restarted] == [2, 1]
+    assert restarted[0]["reason"] == "reload"
+    assert restarted[0]["peak_memory_bytes"] > 1 << 20
+    assert previous.body == again.body == b"first words\n"

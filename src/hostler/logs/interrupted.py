@@ -26,12 +26,13 @@ def ending_of(run: dict[str, Any]) -> dict[str, Any]:
 
 
 def end_interrupted(store: LogStore) -> None:
-    """Give the newest run of each log in the files an end, where it has none; before any run begins."""
+    """Give the newest run of each log in the files an end, where it has none; before any run begins.
+
+    All of them can be read from then on, those of models that are not configured any more included.
+    """
     if store.files is None:
         return
     for name in store.files.known:
-        runs = store.files.archive.runs(name)
-        if runs and EXIT not in runs[-1]:
-            log = store.log(name)
-            if log.run == runs[-1]["run"]:
-                log.event(EXIT, ending_of(runs[-1]))
+        log, runs = store.log(name), store.files.archive.runs(name)
+        if runs and EXIT not in runs[-1] and log.run == runs[-1]["run"]:
+            log.event(EXIT, ending_of(runs[-1]))
