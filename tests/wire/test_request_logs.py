@@ -83,6 +83,23 @@ async def test_during_a_request_and_after_it_was_cancelled() -> None:
     assert "something else" not in everything
 
 
+async def test_the_parameters_are_about_the_request_and_not_about_the_log() -> None:
+    async with running(config(stub("a"))) as front:
+        await front.chat("a")
+        hanging = asyncio.create_task(ask(front, "one", first_delay=600))
+        await until(lambda: front.log("a").history().count(b"POST /v1/chat") == 2, "the engine to have it")
+        front.log("a").write(b"INFO: 1\nERROR: 2\nINFO: 3\n")
+        await front.ask("POST", "/api/inflight/one/cancel")
+        await hanging
+        front.log("a").write(b"INFO: later\n" * 1000)
+        tail, head = await log_of(front, "one", "&tail=2"), await log_of(front, "one", "&grep=INFO&head=1")
+        text = await front.get("/api/requests/one/logs?level=error")
+        wrong = await front.get("/api/requests/one/logs?tail=x")
+
+    assert (tail, head, text.body) == (["ERROR: 2", "INFO: 3"], ["INFO: 1"], b"ERROR: 2\n")
+    assert (wrong.status, wrong.error["param"]) == (400, "tail")
+
+
 async def test_of_two_with_one_id_the_newer_one_counts() -> None:
     async with running(config(stub("a"))) as front:
         await front.chat("a")

@@ -7,7 +7,6 @@ follower stands still until the socket takes more, and then is told how many byt
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from urllib.parse import unquote
 
 from starlette.requests import Request
@@ -17,15 +16,13 @@ from starlette.types import Receive, Scope, Send
 
 from hostler.config.problems import did_you_mean
 from hostler.config.schema import ApiKey
-from hostler.errors import ClientError, Forbidden, NotFound
+from hostler.errors import ClientError, Forbidden
 from hostler.gateway.edge import ClientGone, cancelled_when_gone, edge_of
-from hostler.logs.formats import CONTENT_TYPES, as_run, render
+from hostler.logs.formats import as_run
 from hostler.logs.interrupted import UNKNOWN
 from hostler.logs.monitor import LogMonitor
 from hostler.logs.query import Query
-from hostler.logs.records import Record
 from hostler.logs.text import TextStream
-from hostler.metrics.query import ActivityQuery
 from hostler.web.answers import json
 from hostler.web.log_queries import RecordStream, query_of
 from hostler.web.pages import root_of
@@ -44,7 +41,6 @@ def routes() -> list[Route]:
     return [
         Route("/logs", history),
         Route("/logs/runs/{name:path}", runs),
-        Route("/api/requests/{id}/logs", of_request),
         Route("/logs/stream", stream),
         Route("/logs/stream/{name:path}", stream),
         Route("/logs/{name:path}", history),
@@ -97,37 +93,6 @@ async def runs(request: Request) -> Response:
         if "start" in run:
             run["bytes"] = log.end - run["start"]
     return json({"model": log.name, "epoch": state.logs.epoch, "runs": shown})
-
-
-async def of_request(request: Request) -> Response:
-    """What an engine printed while it served a request: by cursor, or of older ones by time."""
-    state = state_of(request)
-    name = request.path_params["id"]
-    query = replace(query_of(request, state.clock.wall().timestamp()), cursor=None)
-    span = state.gateway.spans.find(name.encode())
-    if span is not None:
-        readable(request, [span.model])
-        records = await state.logs.read(span.model, after=span.after, query=query)
-        chosen = [record for record in records if span.until is None or record.place.seq <= span.until]
-    else:
-        chosen = await _by_time(request, name, query)
-    body = b"".join(render(record, query.format, state.logs.epoch, tag=False) for record in chosen)
-    return Response(body, media_type=CONTENT_TYPES[query.format])
-
-
-async def _by_time(request: Request, name: str, query: Query) -> list[Record]:
-    """The log of a request of which no cursor is remembered, by its row in the activity."""
-    state = state_of(request)
-    state.observatory.recorder.flush()
-    page = await state.observatory.store.page(ActivityQuery(request_id=name, limit=1))
-    row = page.rows[0] if page.rows else None
-    if row is None or not row.run or state.hub.find(row.model) is None:
-        raise NotFound("no request of that id is remembered, or it never reached an engine")
-    readable(request, [row.model])
-    began, ended = (row.timestamp_ms - row.duration_ms) / 1000, row.timestamp_ms / 1000
-    since = began if query.since is None else max(began, query.since)
-    until = ended if query.until is None else min(ended, query.until)
-    return await state.logs.read(row.model, query=replace(query, run=row.run, since=since, until=until))
 
 
 def names_of(state: WebState, monitor: LogMonitor, query: Query) -> list[str]:

@@ -23,10 +23,13 @@ from hostler.web import (
     operating,
     pages,
     performance,
+    request_logs,
 )
 from hostler.web.state import WebState
 
-MODULES = (api, names, operating, configuration, logs, metrics, captures, performance, events, pages)
+MODULES = (
+    api, names, operating, configuration, logs, request_logs, metrics, captures, performance, events, pages,
+)  # fmt: skip
 
 
 def make(state: WebState) -> Starlette:
