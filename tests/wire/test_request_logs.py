@@ -33,7 +33,9 @@ async def log_of(front: Front, name: str, query: str = "") -> list[str]:
 async def test_one_id_is_everywhere() -> None:
     async with running(config(stub("a"))) as front:
         answer = await ask(front, "my-1")
-        rows = (await front.get("/api/metrics/activity?request_id=my-1")).json()["data"]
+        activity = await front.get("/api/metrics/activity?request_id=my-1")
+        assert activity.status == 200, front.log("proxy").history().decode()
+        rows = activity.json()["data"]
         line = await until_logged(front.log("proxy"), "POST /v1/chat/completions")
         unnamed = await front.ask("POST", CHAT, question("a"))
 
