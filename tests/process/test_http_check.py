@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import ssl
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from hostler.process.http_check import BODY_LIMIT, Target, get_status, is_loopback
+from hostler.process.http_check import BODY_LIMIT, Target, dial, get_status, is_loopback
 from hostler.testing import free_port
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -42,6 +43,21 @@ def saying(*parts: bytes) -> Handler:
             await writer.drain()
 
     return handler
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a connection takes its time")
+async def test_a_connection_on_this_machine_is_made_or_refused_at_once() -> None:
+    async with serving(saying()) as port:
+        made = dial("127.0.0.1", port)
+        assert made is not None
+        made.close()
+
+    with pytest.raises(ConnectionRefusedError):
+        dial("127.0.0.1", free_port())
+
+
+def test_no_other_machine_is_dialled() -> None:
+    assert dial("192.0.2.1", 80) is None
 
 
 async def ask(

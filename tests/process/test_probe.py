@@ -56,6 +56,14 @@ def test_output_never_makes_a_pause_longer() -> None:
     assert pacing.next() == probe.FIRST_PAUSE
 
 
+def test_while_nobody_listens_it_is_tried_all_the_time() -> None:
+    pacing = probe.Pacing()
+    pauses = [pacing.next(refused=True) for _ in range(200)]
+
+    assert max(pauses) == probe.REFUSED_PAUSE
+    assert pacing.next() == probe.LONGEST_PAUSE, "what answers then is asked as seldom as ever"
+
+
 @given(st.floats(min_value=-10, max_value=1000))
 def test_a_try_ends_before_the_deadline(remaining: float) -> None:
     timeout = probe.try_timeout(remaining)

@@ -32,6 +32,7 @@ import struct
 import sys
 import time
 from collections import deque
+from collections.abc import Iterable
 from typing import Any, NamedTuple, NoReturn
 
 SWEEP_GRACE = 1.0  # seconds from SIGTERM to SIGKILL when Hostler is gone; all is to be over within two
@@ -49,9 +50,7 @@ IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 RESET = (*IGNORED, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD)
 
 
-class Process(NamedTuple):
-    """What /proc knows of a process."""
-
+class Process(NamedTuple):  # as /proc knows it
     pid: int
     group: int
     session: int
@@ -71,7 +70,7 @@ class Engine:
 
 
 def prctl(option: int, argument: int) -> None:
-    """Linux only, and best effort: a refusal leaves us with what the other systems have."""
+    """Linux only, and best effort."""
     if LIBC is not None:
         LIBC.prctl(option, *map(ctypes.c_ulong, (argument, 0, 0, 0)))
 
@@ -99,6 +98,18 @@ def descendants() -> list[Process]:
     return found
 
 
+def only(known: Iterable[int]) -> bool:
+    """Whether we have no child but the `known`: what an engine leaves behind becomes one.
+
+    It takes microseconds to see; to look through the table of all processes takes milliseconds.
+    """
+    try:
+        with open(f"/proc/self/task/{os.getpid()}/children", "rb") as file:  # noqa: PTH123 - as above
+            return set(known).issuperset(map(int, file.read().split()))
+    except OSError:
+        return False  # nobody tells
+
+
 def send_signal(pid: int, signum: int, *, group: bool) -> bool:
     """Whether there was somebody to get it."""
     try:
@@ -111,10 +122,9 @@ def send_signal(pid: int, signum: int, *, group: bool) -> bool:
 
 
 def members(group: int) -> list[Process]:
-    """Who is left in the session of an engine that has ended.
+    """Who is left in the session of an engine that has ended; never a stranger.
 
-    The number of a group or session is not given to a new process while it has members, and on Linux they
-    must be descendants of ours besides, so this never finds a stranger.
+    Its number is not given away while it has members, and on Linux they must be descendants of ours besides.
     """
     if LINUX:
         return [process for process in descendants() if group in (process.group, process.session)]
@@ -143,8 +153,7 @@ class Guardian:
         self.send({"op": "hello", "pid": os.getpid()})
 
     def watch_children(self) -> int:
-        """A pipe that becomes readable when a child ends."""
-        wake, waker = os.pipe()
+        wake, waker = os.pipe()  # becomes readable when a child ends
         os.set_blocking(waker, False)
         signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda _signum, _frame: None)
@@ -161,8 +170,7 @@ class Guardian:
         return descriptor
 
     def run(self) -> None:
-        """Until the socket or the parent ends."""
-        while True:
+        while True:  # until the socket or the parent ends
             for descriptor, event in self.poller.poll(TICK * 1000 if self.lingering else None):
                 if descriptor == self.link.fileno():
                     if event & select.POLLOUT:
@@ -179,7 +187,7 @@ class Guardian:
             self.tend()
 
     def receive(self) -> bool:
-        """Take in what is there and handle whole frames; False at the end of the socket."""
+        """Handle the whole frames that are there; False at the end of the socket."""
         try:
             data, descriptors, _flags, _address = socket.recv_fds(self.link, READ_SIZE, 16)
         except BlockingIOError:
@@ -189,20 +197,18 @@ class Guardian:
         for descriptor in descriptors:
             os.set_inheritable(descriptor, False)
         self.descriptors.extend(descriptors)
-        if not data:
-            return False
         self.inbox += data
         while len(self.inbox) >= 4:
             (length,) = struct.unpack_from("!I", self.inbox)
             if len(self.inbox) < 4 + length:
-                return bool(length <= FRAME_LIMIT)
+                return bool(data) and bool(length <= FRAME_LIMIT)
             frame = json.loads(bytes(self.inbox[4 : 4 + length]))
             del self.inbox[: 4 + length]
             if frame["op"] == "spawn":
                 self.spawn(frame)
             elif frame["op"] == "signal":
                 self.signal(frame)
-        return True
+        return bool(data)
 
     def send(self, message: dict[str, object]) -> None:
         data = json.dumps(message).encode()
@@ -238,8 +244,7 @@ class Guardian:
             self.engines[engine.id] = self.by_pid[pid] = self.reports[report] = engine
             self.poller.register(report, select.POLLIN)
         finally:
-            for descriptor in opened:
-                os.close(descriptor)
+            list(map(os.close, opened))
 
     def settle(self, engine: Engine) -> None:
         """The pipe of a new engine has closed (exec worked) or says why it did not."""
@@ -248,36 +253,34 @@ class Guardian:
         os.close(engine.report)
         del self.reports[engine.report]
         engine.report = -1
-        if not said:
+        if said:
+            engine.failed = True
+            del self.engines[engine.id]
+            self.send_failure(engine.id, int(said[0]), said[1].decode())
+        else:
             self.send({"op": "spawned", "id": engine.id, "pid": engine.pid})
-            return
-        engine.failed = True
-        del self.engines[engine.id]
-        self.send_failure(engine.id, int(said[0]), said[1].decode())
 
     def send_failure(self, id_: int, number: int, stage: str) -> None:
-        message = os.strerror(number)
-        self.send({"op": "spawn_failed", "id": id_, "errno": number, "message": message, "stage": stage})
+        why = {"errno": number, "message": os.strerror(number), "stage": stage}
+        self.send({"op": "spawn_failed", "id": id_, **why})
 
     def signal(self, frame: dict[str, Any]) -> None:
-        """To an engine we have not reaped yet its number is safe; afterwards only to those who are left."""
-        engine, signum = self.engines.get(frame["id"]), frame["signum"]
+        """To an engine, while it is not reaped and its number safe; afterwards to those who are left."""
+        engine, signum, group = self.engines.get(frame["id"]), frame["signum"], frame["group"]
         if engine is not None and engine.pid in self.by_pid:
-            if not (frame["group"] and send_signal(engine.pid, signum, group=True)):
+            if not (group and send_signal(engine.pid, signum, group=True)):
                 send_signal(engine.pid, signum, group=False)
-        elif engine is not None and frame["group"]:
+        elif engine is not None and group:
             self.signal_members(engine, signum)
 
     def signal_members(self, engine: Engine, signum: int) -> bool:
-        """Whether there was anybody."""
         left = members(engine.pid)
         for process in left:
             send_signal(process.pid, signum, group=not LINUX)
         return bool(left)
 
     def reap(self) -> None:
-        """Collect every child that has ended: our engines, and orphans of theirs that came to us."""
-        while True:
+        while True:  # every child that has ended: our engines, and orphans of theirs that came to us
             try:
                 pid, status, usage = os.wait4(-1, os.WNOHANG)
             except ChildProcessError:
@@ -287,18 +290,17 @@ class Guardian:
             if pid == 0:
                 return
             engine = self.by_pid.pop(pid, None)
-            if engine is None:
-                continue
-            if engine.report >= 0:
+            if engine is not None and engine.report >= 0:
                 self.settle(engine)
-            if not engine.failed:
+            if engine is not None and not engine.failed:
                 code = os.waitstatus_to_exitcode(status)
                 self.send({"op": "exit", "id": engine.id, "returncode": code, "maxrss": usage.ru_maxrss})
                 self.look_after(engine)
 
     def look_after(self, engine: Engine) -> None:
         """What an engine leaves in its group must not keep its port or its memory."""
-        swept = self.sweeping and LINUX  # then nothing is overlooked, whatever group it is in
+        # Then nothing is overlooked, whatever group it is in.
+        swept = LINUX and (self.sweeping or only(self.by_pid))
         if not swept and self.signal_members(engine, signal.SIGTERM):
             engine.kill_at = time.monotonic() + LEFTOVER_GRACE
             self.lingering.append(engine)
@@ -369,10 +371,8 @@ def become(frame: dict[str, Any], standard: list[int], reporter: int, guardian: 
             os.chdir(os.fsencode(frame["cwd"]))
         stage = b"exec"
         argv = [os.fsencode(argument) for argument in frame["argv"]]
-        environment = dict(os.environb)
-        for entry in frame["env"]:
-            key, _, value = os.fsencode(entry).partition(b"=")
-            environment[key] = value
+        added = [os.fsencode(entry).partition(b"=") for entry in frame["env"]]
+        environment = {**os.environb, **{key: value for key, _, value in added}}
         os.execvpe(argv[0], argv, environment)  # noqa: S606 - no shell is what we want
     except (OSError, ValueError) as error:  # ValueError: a zero byte in an argument
         os.write(reporter, b"%d %s" % (getattr(error, "errno", None) or errno.EINVAL, stage))

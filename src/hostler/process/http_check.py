@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import functools
+import os
+import select
+import socket
 import ssl
+import sys
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Final, cast
@@ -131,18 +136,51 @@ class _Check(asyncio.Protocol):
             self.status.set_exception(error or ConnectionResetError("closed without an answer"))
 
 
+def dial(address: str, port: int) -> socket.socket | None:
+    """A connection to an address of this machine; None when it is not made at once, or is elsewhere.
+
+    Linux has made or refused it when the call returns, which costs a tenth of what an event loop takes for
+    the same. Raises OSError.
+    """
+    if sys.platform != "linux" or not is_loopback(address):
+        return None
+    made = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        made.setblocking(False)
+        error = made.connect_ex((address, port))
+        if error == errno.EINPROGRESS and _writable(made):
+            error = made.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error and error != errno.EINPROGRESS:  # that is an engine that has no room for another one
+            raise OSError(error, os.strerror(error))
+    except BaseException:
+        made.close()
+        raise
+    if error:
+        made.close()
+        return None
+    return made
+
+
+def _writable(made: socket.socket) -> bool:
+    poller = select.poll()
+    poller.register(made, select.POLLOUT)
+    return bool(poller.poll(0))
+
+
 async def _ask(target: Target, address: str) -> int:
     loop = asyncio.get_running_loop()
     context = tls_context(verify=not target.loopback) if target.tls else None
-    transport, check = await loop.create_connection(
+    connect = functools.partial(
+        loop.create_connection,
         lambda: _Check(target.request),
-        address,
-        target.port,
         ssl=context,
         server_hostname=target.server_name if target.tls else None,
     )
+    made = dial(address, target.port)
+    transport, check = await (connect(address, target.port) if made is None else connect(sock=made))
     try:
-        return await check.status
+        status: int = await check.status
+        return status
     finally:
         transport.abort()
 

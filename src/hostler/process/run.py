@@ -226,7 +226,9 @@ class Run:
                 return True
             if left > probe.SHORT_TRY or not isinstance(result, TimeoutError):
                 self._said = outcome.said
-            await self._pause(min(pacing.next(), max(0.0, deadline - self._clock.monotonic())))
+            # Elsewhere a refusal takes a way there and back, and tells as little as silence.
+            pause = pacing.next(refused=target.loopback and isinstance(result, ConnectionRefusedError))
+            await self._pause(min(pause, max(0.0, deadline - self._clock.monotonic())))
             if self._printed.is_set():
                 pacing.output_seen()
         return False
