@@ -114,8 +114,11 @@ def failed(ratios: Figures) -> list[str]:
 def main() -> int:
     """Print the ratios; the exit code says whether they pass."""
     end_on_signals()
-    with small_lab() as at:
-        ratios = run(at)
+    try:
+        with small_lab() as at:
+            ratios = run(at)
+    except KeyboardInterrupt:
+        return 130
     for figure, held in HELD.items():
         print(f"{figure:24} {ratios[figure]:6.2f}   at most {held.most:g}")
     return 1 if failed(ratios) else 0
