@@ -104,6 +104,20 @@ async def test_what_comes_faster_than_anybody_could_look_is_not_compressed() -> 
     kept.close()
 
 
+async def test_a_flood_of_small_ones_does_not_fill_the_buffer_as_it_came() -> None:
+    kept = Captures(100_000_000, on_problem=pytest.fail, clock=ManualClock())
+    for number in range(3000):
+        keep(kept, capture(number, b"question"))
+    await settled(kept)
+    held = [number for number in range(3000) if kept.has(number)]
+
+    newest = held[-captures.MAX_FRESH_COUNT :]
+    assert newest == list(range(3000 - captures.MAX_FRESH_COUNT, 3000))
+    assert kept.size < captures.MAX_FRESH_COUNT * (OVERHEAD + 100) + 20_000
+    kept.close()
+    assert kept.held == 0
+
+
 async def test_a_capture_can_be_read_while_it_is_compressed() -> None:
     kept = Captures(5000, on_problem=pytest.fail)
     keep(kept, capture(1, b"x" * 300))

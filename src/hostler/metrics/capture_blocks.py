@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-from hostler.metrics import zstd
 from hostler.metrics.decoding import STEP, UndecodableError, decoder_for
 
 # JSON shrinks to a fifth, and the tables take 64 KB; those of level 3 take ten times that for little more.
@@ -48,6 +47,8 @@ class Parts(msgspec.Struct, frozen=True):
 
 def packed(captures: Iterable[Parts]) -> bytearray:
     """One block of `captures`; their answers are gone then."""
+    from hostler.metrics import zstd  # it takes a megabyte, and nothing is compressed before half a megabyte
+
     compressor = zstd.ZstdCompressor(LEVEL)
     out = bytearray()
     small: list[bytes] = []  # each call costs more than a small piece is worth
@@ -121,6 +122,8 @@ class _Reader:
     """The plain bytes of a block, as far as somebody wants them."""
 
     def __init__(self, block: bytes | bytearray) -> None:
+        from hostler.metrics import zstd
+
         self._inner = zstd.ZstdDecompressor()
         self._input = block
         self._held = bytearray()

@@ -39,6 +39,9 @@ MAX_FRESH = MEGABYTE // 2
 # No block more often than this: what comes faster pushes its predecessors out before anybody could look at
 # them, and to compress it would be most of what a small request costs. It is kept as it came, while it fits.
 PACK_SECONDS = 0.25
+# Captures that wait for that: in such a flood the oldest go. At some 1.5 KB each they take less than 1 MB;
+# it would fill all of captureBuffer with what nobody has the time to look at.
+MAX_FRESH_COUNT = 500
 
 
 class _Block(NamedTuple):
@@ -141,6 +144,8 @@ class Captures:
             if now - self._packed_at >= PACK_SECONDS:
                 self._packed_at = now
                 self._pack()
+            elif len(self._fresh) > MAX_FRESH_COUNT:
+                self._forget_fresh()
 
     def _framed(self, raw: RawCapture, request: int, body: Collector | None) -> Fresh | None:
         if body is None:
@@ -272,7 +277,10 @@ class Captures:
             size = self._blocks.pop(0).size  # a few hundred at most
             self._packed -= size
             self._budget.give(size)
-            return
+        else:
+            self._forget_fresh()
+
+    def _forget_fresh(self) -> None:
         _, fresh = self._fresh.popitem(last=False)
         self._fresh_size -= fresh.held
         self._release(fresh)
