@@ -6,6 +6,7 @@ import argparse
 import importlib
 import json
 import statistics
+import subprocess
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -15,7 +16,7 @@ from bench import alone, machine, picture, swap
 from bench.bars import verdict
 from bench.lab import Lab, lab
 from bench.measurements import MEASUREMENTS, Figures, single
-from bench.processes import end_on_signals
+from bench.processes import ROOT, end_on_signals, environment
 
 SECONDS: Final = 6.0
 ALONE: Final = ("memory", "starts", "swaps", "logs")
@@ -69,15 +70,19 @@ def measure_alone(at: Lab, names: list[str], table: dict[str, Figures]) -> list[
         elif name == "swaps":
             ours |= swap.swaps(at)
         else:
-            ours |= logs()
+            figures, text = logs()
+            ours |= figures
+            notes.append(text)
     return notes
 
 
-def logs() -> Figures:
-    """The figures of the log's own benchmark, a program of its own as well."""
+def logs() -> tuple[Figures, str]:
+    """The figures of the log's own benchmarks, which are programs of their own as well."""
+    micro = subprocess.run([sys.executable, "-m", "bench.logs_micro"], env=environment(), cwd=ROOT,
+                           stdout=subprocess.PIPE, text=True, check=True)  # fmt: skip
     flood = importlib.import_module("bench.logs_flood")
     figures: Figures = flood.measure()
-    return figures
+    return figures, f"```text\n{micro.stdout.rstrip()}\n```"
 
 
 def say(text: str) -> None:
