@@ -9,6 +9,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from bench.machine import resident_mb
 
 from hostler.testing import free_port
 from hostler.testing.ports import wait_until_listening
@@ -57,6 +58,9 @@ def test_a_server_that_answers_has_loaded_no_more_than_it_needs(tmp_path: Path) 
         wait_until_listening(port, timeout=30, alive=lambda: process.poll() is None)
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=10) as answer:
             assert answer.read() == b"OK"
+        # 36 with compiled bytecode, some 8 more without; benchmarks.md has what it is held to.
+        if sys.platform == "linux":
+            assert resident_mb([process.pid]) < 50
         process.terminate()
         _, told = process.communicate(timeout=30)
     finally:
