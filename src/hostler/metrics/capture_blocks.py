@@ -47,7 +47,7 @@ class Parts(msgspec.Struct, frozen=True):
 
 def packed(captures: Iterable[Parts]) -> bytearray:
     """One block of `captures`; their answers are gone then."""
-    from hostler.metrics import zstd  # it takes a megabyte, and nothing is compressed before half a megabyte
+    from hostler.metrics import zstd  # it takes a megabyte, and nothing is compressed before 256 KB
 
     compressor = zstd.ZstdCompressor(LEVEL)
     out = bytearray()

@@ -35,13 +35,13 @@ MEGABYTE = 1_048_576
 # Blocks that wait to be compressed; their bytes count in the budget.
 MAX_WAITING = 64
 # Captures that are kept as they came: compressed together they shrink more, and cost a fifth.
-MAX_FRESH = MEGABYTE // 2
+MAX_FRESH = MEGABYTE // 4
 # No block more often than this: what comes faster pushes its predecessors out before anybody could look at
 # them, and to compress it would be most of what a small request costs. It is kept as it came, while it fits.
 PACK_SECONDS = 0.25
-# Captures that wait for that: in such a flood the oldest go. At some 1.5 KB each they take less than 1 MB;
+# Captures that wait for that: in such a flood the oldest go. At some 1.5 KB each they take half a megabyte;
 # it would fill all of captureBuffer with what nobody has the time to look at.
-MAX_FRESH_COUNT = 500
+MAX_FRESH_COUNT = 300
 
 
 class _Block(NamedTuple):
@@ -65,7 +65,7 @@ class _Block(NamedTuple):
 class Captures:
     """The newest captures by the id of their row, at most `limit` bytes of them; 0 is off. Ids only grow.
 
-    The newest are kept as they came; when those are more than a quarter of the limit (or 512 KB), the older
+    The newest are kept as they came; when those are more than a quarter of the limit (or 256 KB), the older
     ones of them are compressed into one block by another thread, a few times a second at most. `enabled` says
     whether anybody should collect anything. Only the event loop's thread may call it.
     `on_problem` is told about the first capture that found no room.
