@@ -150,7 +150,7 @@ class Hostler:
         """Give the memory of a stopped model's log back once it is on disk."""
         assert self.logs.files is not None
         if await self.logs.files.flushed() and slot.life is None and not slot.log.waiting:
-            slot.log.clear(runs=True)
+            slot.log.release()
 
 
 def serve(

@@ -22,6 +22,10 @@ class Clock(Protocol):
         """The time of day, with a time zone (UTC)."""
         ...
 
+    def timestamp(self) -> float:
+        """The time of day in seconds since 1970: a quarter of the price of `wall`."""
+        ...
+
 
 class SystemClock:
     """The machine's own clocks."""
@@ -32,6 +36,8 @@ class SystemClock:
 
     def wall(self) -> datetime:
         return datetime.now(UTC)
+
+    timestamp = staticmethod(time.time)
 
 
 class ManualClock:
@@ -47,7 +53,10 @@ class ManualClock:
         return self._monotonic
 
     def wall(self) -> datetime:
-        return datetime.fromtimestamp(self._start.timestamp() + self._monotonic, UTC)
+        return datetime.fromtimestamp(self.timestamp(), UTC)
+
+    def timestamp(self) -> float:
+        return self._start.timestamp() + self._monotonic
 
     def advance(self, seconds: float) -> None:
         """Move on by `seconds` (must not be negative)."""

@@ -1,7 +1,7 @@
 """The writer of log files: a thread that is handed entries and never holds anybody up.
 
-What the disk cannot take is not written: positions say so by themselves, because the next frame begins
-further on. A directory that cannot be written to is one warning, and a new try now and then.
+What the disk cannot take is not written: a gap with its exact size is, as soon as there is room for it. A
+directory that cannot be written to is one warning, and a new try now and then.
 """
 
 from __future__ import annotations
@@ -13,23 +13,28 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from hostler.clock import SYSTEM, Clock
-from hostler.logs.archive import META, RUNS, Archive, folder_of, segment_name
-from hostler.logs.frames import encode
-from hostler.logs.journal import EXIT, START, Entry
+from hostler.logs.archive import META, Archive
+from hostler.logs.journal import DATA, GAP, Row
+from hostler.logs.segments import Item, Known, Segments, WriteFailed
 
-# Bytes that wait for the disk: a second of an engine that prints as fast as it can.
+# Bytes that wait for the disk. A thread on a disk that works takes a gigabyte a second, so this is what comes
+# in the time in which it is held up.
 MAX_QUEUED = 64 * 1_048_576
+# What an entry takes beside its bytes, about.
+OVERHEAD = 256
 # How long entries gather before they are written, unless there are many or somebody waits for them. A crash
 # of Hostler loses no more than that; an engine's crash loses nothing.
 GATHER_SECONDS = 0.02
 GATHERED_BYTES = 1_048_576
+# Written in one go; the bytes of it are let go of before more is taken.
+BATCH_BYTES = 4 * 1_048_576
 # How long a disk that failed is left alone.
 RETRY_SECONDS = 30.0
+# How long a reader waits for a disk that hangs; what is not there then counts as missed.
+FLUSH_SECONDS = 10.0
 # Earlier lives of this store whose cursors are understood.
 MAX_EPOCHS = 64
 Warn = Callable[[str], None]
@@ -39,24 +44,18 @@ class DirectoryTaken(Exception):
     """Another process writes to this directory."""
 
 
-@dataclass(slots=True)
-class _Writer:
-    """The segment of one log that is written to."""
+class _Lost:
+    """A stretch of one log that found no room in the queue; it waits there for its turn to be told."""
 
-    file: BinaryIO
-    path: Path
-    run: int
-    size: int
+    __slots__ = ("end", "first", "last")
 
+    def __init__(self, row: Row) -> None:
+        self.first = self.last = row
+        self.end = row[2]
 
-@dataclass(frozen=True, slots=True)
-class Known:
-    """Where a log goes on: after the newest entry of an earlier life."""
-
-    seq: int
-    position: int
-    run: int
-    torn: int
+    def row(self) -> Row:
+        """It as a gap."""
+        return _gap(self.first, self.last)
 
 
 class LogFiles:
@@ -76,24 +75,28 @@ class LogFiles:
         warn: Warn = lambda _: None,
         clock: Clock = SYSTEM,
     ) -> None:
-        self.archive = Archive(directory)
-        self.max_bytes = max_bytes
-        self.segment_bytes = segment_bytes
-        self.keep_runs = keep_runs
-        self.dropped = 0  # bytes that were not written
         self._warn = warn
         self._clock = clock
         self._directory = directory
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = _lock(directory)
-        self.known = {name: self._mend(name) for name in self.archive.names()}
+        self._segments = Segments(
+            directory, max_bytes=max_bytes, segment_bytes=segment_bytes, keep_runs=keep_runs
+        )
+        self.archive: Archive = self._segments.archive
+        self.known: dict[str, Known] = self._segments.known
+        self.was_cut_short = not self.archive.ended_well()
         self.epoch = os.urandom(4).hex()
         self.epochs = [self.epoch, *self.archive.epochs()][:MAX_EPOCHS]
-        self._write_meta()
-        self._writers: dict[str, _Writer] = {}
-        self._sizes = self._measure()
-        self._queue: deque[tuple[str, Entry, bytes] | Callable[[], None]] = deque()
-        self._queued = 0
+        self._write_meta(ended=False)
+        # The loop appends, the thread takes; each counts for itself, so that neither needs a lock.
+        self._queue: deque[tuple[str, Row | _Lost, bytes] | Callable[[], None]] = deque()
+        self._put_bytes = self._done_bytes = 0
+        # Above so many bytes put, `put` has something to do: wake the thread, or refuse.
+        self._alert_at = -1
+        self._refused = self._failed = 0
+        self._lost: dict[str, _Lost] = {}
+        self._missing: dict[str, Row] = {}
         self._wake = threading.Condition()
         self._closing = False
         self._urgent = False
@@ -107,27 +110,60 @@ class LogFiles:
         """The first number that no entry has."""
         return max((known.seq for known in self.known.values()), default=0) + 1
 
+    @property
+    def dropped(self) -> int:
+        """Bytes that were not written: the queue was full, or the disk failed."""
+        return self._refused + self._failed
+
     # -- from the event loop ----------------------------------------------------------------------------
 
-    def put(self, source: str, entry: Entry, data: bytes) -> None:
+    def put(self, source: str, row: Row, data: bytes) -> None:
         """Take an entry to write; never waits, and drops it when too much waits already."""
-        size = len(data) + 64
+        total = self._put_bytes = self._put_bytes + len(data) + OVERHEAD
+        self._queue.append((source, row, data))
+        # After the append: a thread that went to sleep meanwhile has seen it, or is seen here.
+        if total > self._alert_at:
+            self._alert()
+
+    def _alert(self) -> None:
         with self._wake:
-            if self._queued + size > MAX_QUEUED or self._closing:
-                self.dropped += len(data)
-                return
-            self._queued += size
-            self._queue.append((source, entry, data))
-            # The thread gathers for a moment by itself; to wake it for each line costs more than the line.
-            if len(self._queue) == 1 or self._queued > GATHERED_BYTES >= self._queued - size:
+            if self._put_bytes - self._done_bytes > MAX_QUEUED:
+                self._refuse()
+            else:
                 self._wake.notify()
+            self._alert_at = self._done_bytes + MAX_QUEUED
+
+    def _refuse(self) -> None:
+        """Take the newest entry back; what was lost of one log in a row is one gap."""
+        try:
+            newest = self._queue.pop()
+        except IndexError:  # the thread was faster
+            return
+        if callable(newest):
+            self._queue.append(newest)
+            return
+        source, row, data = newest
+        if isinstance(row, _Lost) or row[6] != DATA:
+            self._queue.append(newest)  # starts and exits are few and small
+            return
+        self._put_bytes -= len(data) + OVERHEAD
+        self._refused += len(data)
+        lost = self._lost.get(source)
+        if lost is not None and lost.end == row[1]:
+            lost.last, lost.end = row, row[2]
+        else:
+            lost = self._lost[source] = _Lost(row)
+            self._queue.append((source, lost, b""))
 
     def warn_by(self, warn: Warn) -> None:
         """Tell `warn` what goes wrong; it is called by the thread that writes."""
         self._warn = warn
 
     async def flushed(self) -> bool:
-        """Return when everything put so far has been written, or given up; whether it was written."""
+        """Return when everything put so far has been written, or given up; whether it was written.
+
+        A disk that hangs is not waited for longer than `FLUSH_SECONDS`.
+        """
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
 
@@ -145,8 +181,8 @@ class LogFiles:
             self._queue.append(tell)
             self._urgent = True
             self._wake.notify()
-        await done
-        return self._clock.monotonic() >= self._broken_until
+        await asyncio.wait([done], timeout=FLUSH_SECONDS)
+        return done.done() and self._clock.monotonic() >= self._broken_until
 
     def close(self) -> None:
         """Write what waits, and let go of the directory. Blocks until that is done, five seconds at most."""
@@ -159,122 +195,78 @@ class LogFiles:
             self._lock = None
 
     def configure(self, *, max_bytes: int, segment_bytes: int, keep_runs: int) -> None:
-        """Other bounds; they count from the next segment on."""
-        self.max_bytes, self.segment_bytes, self.keep_runs = max_bytes, segment_bytes, keep_runs
+        """Other bounds; they count from the next write on."""
+        segments = self._segments
+        segments.max_bytes, segments.segment_bytes, segments.keep_runs = max_bytes, segment_bytes, keep_runs
 
     # -- the thread ---------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        while True:
-            with self._wake:
-                while not self._queue and not self._closing:
-                    self._wake.wait()
-                self._wake.wait_for(self._has_gathered, GATHER_SECONDS)
-                self._urgent = False
-                batch = list(self._queue)
-                self._queue.clear()
-                self._queued = 0
-                closing = self._closing and not batch
-            if closing:
-                break
-            self._write_batch(batch)
-        for writer in self._writers.values():
-            with contextlib.suppress(OSError):
-                writer.file.close()
+        while self._gathered():
+            self._write_some()
+        self._broken_until = 0.0
+        for source in tuple(self._missing):
+            self._write(source, [])
+        self._segments.close()
+        with contextlib.suppress(OSError):
+            self._write_meta(ended=True)
 
-    def _has_gathered(self) -> bool:
-        return self._closing or self._urgent or self._queued > GATHERED_BYTES
+    def _gathered(self) -> bool:
+        """Wait until there is enough to write; False when there will be no more."""
+        with self._wake:
+            self._alert_at = -1
+            while not self._queue and not self._closing:
+                self._wake.wait()
+            self._alert_at = self._done_bytes + GATHERED_BYTES
+            if not (self._closing or self._urgent or self._put_bytes > self._alert_at):
+                self._wake.wait(GATHER_SECONDS)
+            self._alert_at = self._done_bytes + MAX_QUEUED
+            self._urgent = False
+            return bool(self._queue)
 
-    def _write_batch(self, batch: list[tuple[str, Entry, bytes] | Callable[[], None]]) -> None:
-        touched: set[str] = set()
+    def _write_some(self) -> None:
+        """Write what waits, up to a batch; entries of one log are written together."""
+        batch: dict[str, list[Item]] = {}
         tells: list[Callable[[], None]] = []
-        for item in batch:
+        size = 0
+        while self._queue and size < BATCH_BYTES:
+            item = self._queue.popleft()
             if callable(item):
                 tells.append(item)
                 continue
-            source, entry, data = item
-            if self._clock.monotonic() < self._broken_until:
-                self.dropped += len(data)
-                continue
-            try:
-                self._write(source, entry, data)
-                touched.add(source)
-            except OSError as error:
-                self._fail(source, error)
-                self.dropped += len(data)
-        for source in touched:
-            writer = self._writers.get(source)
-            if writer is not None:
-                try:
-                    writer.file.flush()
-                except OSError as error:
-                    self._fail(source, error)
+            source, row, data = item
+            if isinstance(row, _Lost):
+                with self._wake:  # from here on it is not extended any more
+                    if self._lost.get(source) is row:
+                        del self._lost[source]
+                    row = row.row()
+            else:
+                size += len(data) + OVERHEAD
+            batch.setdefault(source, []).append((row, data))
+        for source, items in batch.items():
+            self._write(source, items)
+        self._done_bytes += size
         for tell in tells:
             tell()
 
-    def _write(self, source: str, entry: Entry, data: bytes) -> None:
-        writer = self._writers.get(source)
-        if writer is None or entry.run != writer.run or writer.size >= self.segment_bytes:
-            writer = self._rotate(source, entry)
-        frame = encode(entry, data)
-        writer.file.write(frame)
-        writer.size += len(frame)
-        self._sizes[writer.path] = writer.size
-        if entry.kind in (START, EXIT):
-            self._note_run(source, entry)
+    def _write(self, source: str, items: list[Item]) -> None:
+        missing = self._missing.get(source)
+        if self._clock.monotonic() >= self._broken_until:
+            try:
+                self._segments.write(source, [(missing, b""), *items] if missing is not None else items)
+            except WriteFailed as failed:
+                self._fail(failed.cause)
+                self._failed += failed.lost
+            else:
+                self._missing.pop(source, None)
+                return
+        else:
+            self._failed += sum(len(data) for _, data in items)
+        if items:
+            # What of it is on disk after all, a reader has seen before it comes to this gap.
+            self._missing[source] = _gap(missing or items[0][0], items[-1][0])
 
-    def _rotate(self, source: str, entry: Entry) -> _Writer:
-        old = self._writers.pop(source, None)
-        if old is not None:
-            old.file.close()
-        folder = self._directory / folder_of(source)
-        folder.mkdir(mode=0o700, exist_ok=True)
-        path = folder / segment_name(entry.run, entry.seq, entry.start)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        writer = _Writer(os.fdopen(descriptor, "ab"), path, entry.run, 0)
-        self._writers[source] = writer
-        self._sizes[path] = 0
-        self._retire(source, entry.run)
-        return writer
-
-    def _note_run(self, source: str, entry: Entry) -> None:
-        record = {"run": entry.run, **(entry.info or {})}
-        record["started" if entry.kind == START else "ended"] = entry.time
-        record["start" if entry.kind == START else "end"] = entry.start
-        path = self._directory / folder_of(source) / RUNS
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        with os.fdopen(descriptor, "ab") as file:
-            file.write(json.dumps(record, default=str).encode() + b"\n")
-
-    def _retire(self, source: str, run: int) -> None:
-        """Delete what is beyond the bounds, oldest first; never what is written to."""
-        active = {writer.path for writer in self._writers.values()}
-        if run:
-            for segment in self.archive.segments(source):
-                if segment.run < run - self.keep_runs and segment.path not in active:
-                    self._delete(segment.path)
-        if not self.max_bytes:
-            return
-        total = sum(self._sizes.values())
-        if total <= self.max_bytes:
-            return
-        for path in sorted(self._sizes, key=_age):
-            if total <= self.max_bytes:
-                break
-            if path not in active:
-                total -= self._sizes[path]
-                self._delete(path)
-
-    def _delete(self, path: Path) -> None:
-        self._sizes.pop(path, None)
-        with contextlib.suppress(OSError):
-            path.unlink()
-
-    def _fail(self, source: str, error: OSError) -> None:
-        writer = self._writers.pop(source, None)
-        if writer is not None:
-            with contextlib.suppress(OSError):
-                writer.file.close()
+    def _fail(self, error: OSError) -> None:
         self._broken_until = self._clock.monotonic() + RETRY_SECONDS
         if not self._said:
             self._said = True
@@ -283,38 +275,21 @@ class LogFiles:
                 f"memory only, and the files are tried again every {RETRY_SECONDS:g} s"
             )
 
-    # -- opening ------------------------------------------------------------------------------------------
-
-    def _mend(self, name: str) -> Known:
-        """Where the log goes on; what was torn at its end by a crash is cut off."""
-        seq, position, run, torn = self.archive.end(name)
-        if torn:
-            last = self.archive.segments(name)[-1]
-            with contextlib.suppress(OSError):
-                os.truncate(last.path, last.path.stat().st_size - torn)
-        runs = self.archive.runs(name)
-        newest = max([run, *(int(record["run"]) for record in runs[-1:])])
-        return Known(seq, position, newest, torn)
-
-    def _write_meta(self) -> None:
+    def _write_meta(self, *, ended: bool) -> None:
         path = self._directory / META
         fresh = path.with_suffix(".new")
-        fresh.write_text(json.dumps({"epochs": self.epochs}), encoding="utf-8")
+        fresh.write_text(json.dumps({"epochs": self.epochs, "ended": ended}), encoding="utf-8")
         fresh.chmod(0o600)
         fresh.replace(path)
 
-    def _measure(self) -> dict[Path, int]:
-        found: dict[Path, int] = {}
-        for name in self.archive.names():
-            for segment in self.archive.segments(name):
-                with contextlib.suppress(OSError):
-                    found[segment.path] = segment.path.stat().st_size
-        return found
-
     def __repr__(self) -> str:
-        return (
-            f"<LogFiles {len(self._writers)} open, {sum(self._sizes.values())} B | {self.dropped} B dropped>"
-        )
+        waiting = self._put_bytes - self._done_bytes
+        return f"<LogFiles {self._segments!r} | {waiting} B waiting, {self.dropped} B dropped>"
+
+
+def _gap(first: Row, last: Row) -> Row:
+    """A gap in place of everything from one entry to another."""
+    return (last[0], first[1], last[2], last[3], last[4], last[5], GAP, {"why": "disk"})
 
 
 class FilesToRead(LogFiles):
@@ -323,10 +298,11 @@ class FilesToRead(LogFiles):
     def __init__(self, directory: Path) -> None:
         self.archive = Archive(directory)
         self.known = {name: Known(*self.archive.end(name)[:3], 0) for name in self.archive.names()}
+        self.was_cut_short = False
         self.epoch = "files"
         self.epochs = self.archive.epochs()
 
-    def put(self, source: str, entry: Entry, data: bytes) -> None:
+    def put(self, source: str, row: Row, data: bytes) -> None:
         """Nothing is kept."""
 
     async def flushed(self) -> bool:
@@ -338,11 +314,6 @@ class FilesToRead(LogFiles):
 
     def __repr__(self) -> str:
         return f"<FilesToRead {len(self.known)} logs>"
-
-
-def _age(path: Path) -> str:
-    # Names carry run, seq and position; seq orders all logs together.
-    return path.name.split("-")[1]
 
 
 def _lock(directory: Path) -> int | None:

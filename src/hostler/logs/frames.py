@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Mapping
+from math import inf
 from typing import Any, NamedTuple
 from zlib import crc32
 
-from hostler.logs.journal import DATA, EXIT, GAP, PROXY, START, STDERR, STDOUT, Entry
+from hostler.logs.journal import DATA, EXIT, GAP, PROXY, START, STDERR, STDOUT, Entry, Row
 
 MAGIC = 0xA7
 # magic, kind, stream, -, checksum; run, seq, start, end, time in µs, bytes of info, bytes of data
@@ -25,6 +26,11 @@ MAX_INFO = 1_048_576
 
 _KINDS = (DATA, START, EXIT, GAP)
 _STREAMS = (PROXY, STDOUT, STDERR)
+_MARKS = {
+    (kind, stream): bytes((MAGIC, number, place, 0))
+    for number, kind in enumerate(_KINDS)
+    for place, stream in enumerate(_STREAMS)
+}
 
 
 class Frame(NamedTuple):
@@ -35,14 +41,20 @@ class Frame(NamedTuple):
     next: int
 
 
-def encode(entry: Entry, data: bytes) -> bytes:
-    """The frame of `entry`."""
-    info = b"" if entry.info is None else json.dumps(dict(entry.info), default=str).encode()
-    time = max(0, round(entry.time * 1_000_000))
-    rest = _REST.pack(entry.run, entry.seq, entry.start, entry.end, time, len(info), len(data))
-    marks = bytes((MAGIC, _KINDS.index(entry.kind), _STREAMS.index(entry.stream), 0))
+def encode(row: Row, data: bytes) -> bytes:
+    """The frame of an entry."""
+    head, info = head_of(row, data)
+    return head + info + data
+
+
+def head_of(row: Row, data: bytes) -> tuple[bytes, bytes]:
+    """What comes before `data` in the frame of an entry: the head, and the description of an event."""
+    seq, start, end, moment, stream, run, kind, about = row
+    info = b"" if about is None else json.dumps(dict(about), default=str).encode()
+    rest = _REST.pack(run, seq, start, end, max(0, round(moment * 1_000_000)), len(info), len(data))
+    marks = _MARKS[kind, stream]
     sum_ = crc32(data, crc32(info, crc32(rest, crc32(marks))))
-    return marks + sum_.to_bytes(4, "big") + rest + info + data
+    return marks + sum_.to_bytes(4, "big") + rest, info
 
 
 def decode(buffer: bytes, at: int = 0) -> Frame | None:
@@ -76,3 +88,23 @@ def needed(buffer: bytes, at: int) -> int:
     if buffer[at] != MAGIC or info_size > MAX_INFO or size > MAX_DATA:
         return 0
     return HEAD + int(info_size) + int(size)
+
+
+def next_of(buffer: bytes, at: int, after: int) -> int:
+    """Where the frame at `at` ends, if the buffer has it whole and it is of entry `after` or before; else 0.
+
+    Without a look at its bytes: whoever has had them needs no more than their number.
+    """
+    if len(buffer) - at < HEAD or buffer[at] != MAGIC:
+        return 0
+    _, seq, _, _, _, info_size, size = _REST.unpack_from(buffer, at + _FIRST.size)
+    end: int = at + HEAD + info_size + size
+    return end if seq <= after and end <= len(buffer) else 0
+
+
+def time_of(head: bytes) -> float:
+    """When the entry came whose frame begins with `head`; never, where that is none."""
+    if len(head) < HEAD or head[0] != MAGIC:
+        return inf
+    moment: int = _REST.unpack_from(head, _FIRST.size)[4]
+    return moment / 1_000_000

@@ -38,12 +38,13 @@ class LogHub:
     ) -> None:
         self.files = files
         self.epoch = files.epoch if files is not None else os.urandom(4).hex()
+        self._was_cut_short = files is not None and files.was_cut_short
         self.first_seq = files.next_seq if files is not None else 1
         self._numbers = itertools.count(self.first_seq)
         self._mask: Callable[[str], str] | None = None
         self._buffer_bytes = buffer_bytes
         self._keep_runs = keep_runs
-        self._clock = clock
+        self.clock = clock
         self.combined = LogMonitor("combined", epoch=self.epoch, capacity=buffer_bytes, clock=clock)
         self.upstream = LogMonitor(
             "upstream", epoch=self.epoch, capacity=buffer_bytes, parents=(self.combined,), clock=clock
@@ -52,9 +53,12 @@ class LogHub:
             "proxy", buffer_bytes, parents=(self.combined,), level=level, time_format=time_format
         )
         self._models: dict[str, SourceLog] = {}
-        # Where the logs of dropped models ended, so that positions under this epoch are never used twice.
-        # One number for each model id ever configured and dropped: bounded by what a person edits.
-        self._ended: dict[str, int] = {}
+        # Of models that are configured no more there may be files: whoever asks can read them, and a reader
+        # of everything goes on in them behind its cursor.
+        if files is not None:
+            for name in files.known:
+                if name != "proxy":
+                    self.model(name)
 
     def _source(self, name: str, capacity: int, **options: Any) -> SourceLog:
         known = self.files.known.get(name) if self.files is not None else None
@@ -65,13 +69,14 @@ class LogHub:
             first_run=known.run if known else 0,
             epoch=self.epoch,
             capacity=capacity,
-            clock=self._clock,
+            clock=self.clock,
             **({"first_position": known.position} if known else {}) | options,
         )
         log.keep_in(self.files)
         log.configure(mask=self._mask)
-        if known is not None and known.torn:
-            # A crash tore it: that something is missing here has to show, how much nobody knows.
+        if known is not None and (known.torn or (self._was_cut_short and not known.ended)):
+            # A crash tore it, or cut short what was going on: that something is missing here has to show, how
+            # much nobody knows.
             log.event(GAP, {"missed": None, "torn": known.torn})
         return log
 
@@ -80,16 +85,16 @@ class LogHub:
         return [*self._models.values(), self.proxy]
 
     def model(self, model_id: str, buffer_bytes: int | None = None) -> SourceLog:
-        """The monitor of a model, made on first use; `buffer_bytes` (None: the hub's) counts only then."""
+        """The monitor of a model, made on first use; `buffer_bytes` (None: as it is) is what it keeps."""
         monitor = self._models.get(model_id)
+        if monitor is not None and buffer_bytes not in (None, monitor.capacity):
+            monitor.resize(buffer_bytes)
         if monitor is None:
-            ended = self._ended.pop(model_id, None)
             monitor = self._models[model_id] = self._source(
                 model_id,
                 self._buffer_bytes if buffer_bytes is None else buffer_bytes,
                 parents=(self.upstream,),
                 keep_runs=self._keep_runs,
-                **({"first_position": ended} if ended is not None else {}),
             )
         return monitor
 
@@ -111,16 +116,6 @@ class LogHub:
             case _:
                 return self._models.get(name)
 
-    def drop(self, model_id: str) -> None:
-        """Forget a model's monitor: its followers end. A later one of the same id goes on with its positions.
-
-        Output that still arrives through the old monitor reaches its parents.
-        """
-        monitor = self._models.pop(model_id, None)
-        if monitor is not None:
-            self._ended[model_id] = monitor.end
-            monitor.close()
-
     def configure(
         self,
         *,
@@ -132,8 +127,8 @@ class LogHub:
     ) -> None:
         """Change settings after a reload; None leaves one as it is.
 
-        Level, time format and `mask`, which takes secrets out of the proxy's lines, hold at once; sizes for
-        monitors made from now on.
+        `mask` takes secrets out of the proxy's lines. `buffer_bytes` is for all but models that have a number
+        of their own, `keep_runs` for monitors made from now on.
         """
         self.proxy.configure(level=level, time_format=time_format, mask=mask)
         if mask is not None:
@@ -141,6 +136,9 @@ class LogHub:
             for log in self._models.values():
                 log.configure(mask=mask)
         if buffer_bytes is not None:
+            for monitor in (*self.sources(), self.upstream, self.combined):
+                if monitor.capacity == self._buffer_bytes:
+                    monitor.resize(buffer_bytes)
             self._buffer_bytes = buffer_bytes
         if keep_runs is not None:
             self._keep_runs = keep_runs
@@ -148,7 +146,7 @@ class LogHub:
     def limit(self, rates: Mapping[str, int]) -> None:
         """Keep no more than so many bytes a second of each of these models' logs; 0 is no bound."""
         for name, rate in rates.items():
-            self.model(name).limit(RateLimit(rate, self._clock) if rate else None)
+            self.model(name).limit(RateLimit(rate, self.clock) if rate else None)
 
     def close(self) -> None:
         """End the followers of all monitors once they have read what is left."""

@@ -8,20 +8,24 @@ all logs together, so it orders them all.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from operator import itemgetter
+from typing import Any, NamedTuple
 
-# Entries kept for each log. A reader that was away for longer than the buffer lasts is told how many bytes it
-# missed from these; at 100 bytes each they are as much memory as the buffer.
-MAX_ENTRIES = 8192
+# Entries kept for each log, and how many there may be before the oldest go in one stroke. A reader that was
+# away for longer than the buffer lasts is told how many bytes it missed from these; at 200 bytes each they
+# take less than two megabytes.
+MAX_ENTRIES = 4096
+MAX_ROWS = 2 * MAX_ENTRIES
 
 DATA, START, EXIT, GAP = "data", "start", "exit", "gap"
 PROXY, STDOUT, STDERR = "proxy", "stdout", "stderr"
 
+Row = tuple[int, int, int, float, str, int, str, Mapping[str, Any] | None]
+"""An entry as it is kept: to make a plain tuple costs a quarter of making an `Entry`."""
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+
+class Entry(NamedTuple):
     """Bytes `start` to `end` of one log, or an event between two of them (then `start` is `end`).
 
     `time` is wall time in seconds since 1970. `info` describes an event.
@@ -40,57 +44,69 @@ class Entry:
 class Journal:
     """The newest entries of one log, in the order in which they came."""
 
-    __slots__ = ("_entries", "_first")
+    __slots__ = ("rows",)
 
     def __init__(self) -> None:
-        self._entries: list[Entry] = []
-        self._first = 0  # entries before this place of the list are gone
+        self.rows: list[Row] = []
+        """The one writer appends here, numbers that only grow, and trims when there are `MAX_ROWS`."""
 
     def __len__(self) -> int:
-        return len(self._entries) - self._first
+        return len(self.rows)
 
-    def add(self, entry: Entry) -> None:
-        """Append `entry`; its `seq` is above all others."""
-        self._entries.append(entry)
-        if len(self._entries) - self._first > MAX_ENTRIES:
-            self._first += 1
-            if self._first > MAX_ENTRIES:
-                # Now and then, in one go: what is cut off each time would cost each time.
-                del self._entries[: self._first]
-                self._first = 0
+    def trim(self) -> None:
+        """Let the oldest go: seldom, and many in one stroke, because each stroke moves all that stay."""
+        del self.rows[:-MAX_ENTRIES]
 
     def after(self, seq: int) -> Iterator[Entry]:
         """The entries that came after `seq`, oldest first."""
-        place = max(bisect_right(self._entries, seq, key=_seq), self._first)
-        for index in range(place, len(self._entries)):
-            yield self._entries[index]
+        rows = self.rows
+        for index in range(bisect_right(rows, seq, key=_seq), len(rows)):
+            yield Entry._make(rows[index])
 
     def at(self, position: int) -> int:
         """The seq before the first entry that may have something at or after `position`."""
-        place = max(bisect_left(self._entries, position, key=_end), self._first)
-        return self._entries[place - 1].seq if place > self._first else self.oldest - 1
+        place = bisect_left(self.rows, position, key=_end)
+        return self.rows[place - 1][0] if place else self.oldest - 1
+
+    def since(self, time: float) -> int | None:
+        """The position from which on everything that came at `time` or later is; None where that is older
+        than what is known here.
+        """
+        return self._first_from(_time, time)
+
+    def of_run(self, run: int) -> int | None:
+        """The position where the entries of a run begin; None where that is older than what is known here."""
+        return self._first_from(_run, run)
+
+    def _first_from(self, key: Callable[[Row], float], value: float) -> int | None:
+        place = bisect_left(self.rows, value, key=key)
+        if place == 0:
+            return None
+        return self.rows[place][1] if place < len(self.rows) else self.rows[-1][2]
 
     def get(self, seq: int) -> Entry | None:
         """The entry of that number, if it is one of this log and still known."""
-        place = bisect_right(self._entries, seq, key=_seq) - 1
-        if place < self._first or self._entries[place].seq != seq:
+        place = bisect_right(self.rows, seq, key=_seq) - 1
+        if place < 0 or self.rows[place][0] != seq:
             return None
-        return self._entries[place]
+        return Entry._make(self.rows[place])
+
+    def forget(self) -> None:
+        """Give the memory back: the files know all of it."""
+        self.rows.clear()
 
     @property
     def newest(self) -> int:
         """The seq of the newest entry; 0 when there is none."""
-        return self._entries[-1].seq if len(self) else 0
+        return self.rows[-1][0] if self.rows else 0
 
     @property
     def oldest(self) -> int:
         """The seq of the oldest entry known; 0 when there is none."""
-        return self._entries[self._first].seq if len(self) else 0
+        return self.rows[0][0] if self.rows else 0
 
 
-def _seq(entry: Entry) -> int:
-    return entry.seq
-
-
-def _end(entry: Entry) -> int:
-    return entry.end
+_seq = itemgetter(0)
+_end = itemgetter(2)
+_time = itemgetter(3)
+_run = itemgetter(5)

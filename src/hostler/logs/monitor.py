@@ -337,6 +337,16 @@ class LogMonitor(RingBuffer):
             self._shared_end = after
         return chunk
 
+    def feeds(self, monitor: LogMonitor) -> bool:
+        """Whether what is written here goes on to `monitor`."""
+        return any(parent is monitor or parent.feeds(monitor) for parent in self._parents)
+
+    def wake(self) -> None:
+        """Let everybody who waits look again, here and at the parents: there is something without bytes."""
+        self._wake()
+        for parent in self._parents:
+            parent.wake()
+
     def count_gap(self, missed: int | None) -> None:
         """A reader was told that it missed so many bytes (None: nobody knows how many)."""
         self.gaps += 1

@@ -87,7 +87,15 @@ class Query:
 
     def over(self, record: Record) -> bool:
         """Whether nothing after `record` can be selected."""
+        if self.run is not None and record.run > self.run:
+            return True
         return self.until is not None and record.time > self.until
+
+    def is_before(self, record: Record) -> bool:
+        """Whether nothing before `record` can be selected."""
+        if self.run is not None and record.run < self.run:
+            return True
+        return self.since is not None and record.time < self.since
 
 
 def parse(params: Mapping[str, str], models: Sequence[str], now: float) -> Query:

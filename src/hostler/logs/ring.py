@@ -116,5 +116,16 @@ class RingBuffer:
         self._base += len(self._held)
         self._held = bytearray()
 
+    def resize(self, capacity: int) -> None:
+        """Keep so many bytes from now on; what does not fit goes, oldest first."""
+        if capacity < 1:
+            raise ValueError(f"a ring needs a capacity of at least 1 byte, not {capacity}")
+        surplus = len(self._held) - capacity
+        if surplus > 0:
+            self._held = self._held[surplus:]
+            self._base += surplus
+        self._capacity = capacity
+        self._bound = capacity * 7 // 4
+
     def __repr__(self) -> str:
         return f"<RingBuffer {self.start}..{self.end} of {self._capacity} B>"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from hostler.logs.journal import DATA, GAP, PROXY, STDOUT, Entry, Journal
+from hostler.logs.journal import DATA, GAP, MAX_ROWS, PROXY, STDOUT, Entry, Journal, Row
 from hostler.logs.monitor import LogMonitor
 from hostler.logs.ring import Data
 from hostler.logs.text import gap_line
@@ -44,7 +44,7 @@ class Piece:
 class Sink(Protocol):
     """Where entries go to be kept; the files."""
 
-    def put(self, source: str, entry: Entry, data: bytes) -> None:
+    def put(self, source: str, row: Row, data: bytes) -> None:
         """Take an entry; never waits."""
         ...
 
@@ -52,7 +52,10 @@ class Sink(Protocol):
 class SourceLog(LogMonitor):
     """A monitor that knows when and how each of its bytes came. The hub is its only maker."""
 
-    __slots__ = ("_dropped", "_first_seq", "_limiter", "_numbers", "_run", "_sink", "journal", "stream")
+    __slots__ = (
+        "_dropped", "_first_seq", "_limiter", "_now", "_numbers", "_put", "_rows", "_run", "born", "journal",
+        "stream",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -67,16 +70,20 @@ class SourceLog(LogMonitor):
         super().__init__(name, **options)
         self.journal = Journal()
         self.stream = PROXY if name == "proxy" else stream
+        self._rows = self.journal.rows
+        self._now = self._clock.timestamp
         self._numbers = numbers if numbers is not None else itertools.count(1)
-        self._sink: Sink | None = None
+        self._put: Callable[[str, Row, bytes], None] | None = None
         self._run = first_run
         self._first_seq = first_seq
+        self.born = (first_seq, self.start)
+        """`(seq, position)` at which it begins in this life of Hostler."""
         self._limiter: Callable[[int], int] | None = None
         self._dropped = 0  # bytes that the limiter has refused since the last marker
 
     def keep_in(self, sink: Sink | None) -> None:
         """Hand every entry on to `sink` as well."""
-        self._sink = sink
+        self._put = sink.put if sink is not None else None
 
     def limit(self, limiter: Callable[[int], int] | None) -> None:
         """Let `limiter` say, for each write, how many of its bytes are kept; the others are counted."""
@@ -87,62 +94,45 @@ class SourceLog(LogMonitor):
         self.take(data, self.stream)
 
     def take(self, data: Data, stream: str) -> None:
-        """Store `data`, which came by `stream`."""
+        """Store `data`, which came by `stream`.
+
+        Every byte of every engine comes through here: what it costs is in tests/benchmarks/test_logs_gate.py.
+        """
+        if self._limiter is not None:
+            data = self._sample(data, self._limiter)
         size = len(data)
         if not size:
             return
-        if self._limiter is not None:
-            kept = self._limiter(size)
-            if kept and self._dropped:
-                self._tell_dropped()
-            self._dropped += size - kept
-            if kept < size:
-                data = bytes(data)[:kept]
-        self._store(data, stream)
+        if not self.closed:
+            start = self._base + len(self._held)
+            row = (next(self._numbers), start, start + size, self._now(), stream, self._run, DATA, None)
+            rows = self._rows
+            rows.append(row)
+            if len(rows) > MAX_ROWS:
+                self.journal.trim()
+            if self._put is not None:
+                self._put(self.name, row, data if type(data) is bytes else bytes(data))
+        LogMonitor.write(self, data)
+
+    def _sample(self, data: Data, limiter: Callable[[int], int]) -> Data:
+        size = len(data)
+        kept = limiter(size)
+        if kept and self._dropped:
+            self._tell_dropped()
+        self._dropped += size - kept
+        return data if kept == size else bytes(data)[:kept]
 
     def _tell_dropped(self) -> None:
         dropped, self._dropped = self._dropped, 0
         if dropped:
             self.skip(dropped)
 
-    def _store(self, data: Data, stream: str) -> None:
-        if not data:
-            return
-        if not self.closed:
-            start = self.end
-            entry = Entry(
-                next(self._numbers),
-                start,
-                start + len(data),
-                self._clock.wall().timestamp(),
-                stream,
-                self._run,
-            )
-            self.journal.add(entry)
-            if self._sink is not None:
-                self._sink.put(self.name, entry, bytes(data))
-        super().write(data)
-
     def skip(self, size: int) -> None:
         """Say that `size` bytes were not kept: a line in the bytes, a gap among the records."""
         held = self.read(self.end - 1, 1)[0] if self.end > self.start else b"\n"
         marker = gap_line(size, line_cut=held != b"\n")
-        start = self.end
-        time = self._clock.wall().timestamp()
-        entry = Entry(
-            next(self._numbers),
-            start,
-            start + len(marker),
-            time,
-            self.stream,
-            self._run,
-            GAP,
-            {"missed": size},
-        )
-        self.journal.add(entry)
-        if self._sink is not None:
-            self._sink.put(self.name, entry, marker)
-        super().write(marker)
+        self._add(GAP, {"missed": size}, marker)
+        LogMonitor.write(self, marker)
 
     def event(self, kind: str, info: Mapping[str, Any]) -> None:
         """Note a start or an exit between two bytes."""
@@ -151,13 +141,23 @@ class SourceLog(LogMonitor):
         self._tell_dropped()
         if self._mask is not None:
             info = _masked(info, self._mask)
-        end = self.end
-        time = self._clock.wall().timestamp()
-        entry = Entry(next(self._numbers), end, end, time, self.stream, self._run, kind, info)
-        self.journal.add(entry)
-        if self._sink is not None:
-            self._sink.put(self.name, entry, b"")
-        self._wake()
+        self._add(kind, info, b"")
+        self.wake()
+
+    def _add(self, kind: str, info: Mapping[str, Any], data: bytes) -> None:
+        start = self.end
+        row = (
+            next(self._numbers), start, start + len(data), self._now(), self.stream, self._run, kind, info,
+        )  # fmt: skip
+        self._rows.append(row)
+        if self._put is not None:
+            self._put(self.name, row, data)
+
+    def release(self) -> None:
+        """Give the memory of bytes and index back: the files have all of it."""
+        self._first_seq = self.newest_seq
+        self.journal.forget()
+        self.clear(runs=True)
 
     @property
     def newest_seq(self) -> int:
@@ -216,7 +216,9 @@ class SourceLog(LogMonitor):
 
     def _of_entry(self, found: list[Piece], entry: Entry, begin: int) -> int:
         if entry.kind == GAP or entry.end == entry.start:
-            found.append(Piece(self.name, entry, entry.start, entry.end, kind=entry.kind))
+            known = entry.start >= self.start
+            data = self.read(entry.start, entry.end - entry.start)[0] if known else b""
+            found.append(Piece(self.name, entry, entry.start, entry.end, data, entry.kind))
             return 0
         held = min(max(begin, self.start), entry.end)
         if held > begin:

@@ -27,7 +27,7 @@ from hostler.logs.files import LogFiles
 from hostler.logs.hub import LogHub
 from hostler.logs.journal import EXIT, START
 from hostler.logs.query import Query
-from hostler.logs.reader import Origin, RecordReader
+from hostler.logs.reader import Origin, Part, RecordReader
 from hostler.logs.records import LINE, Place, Record
 from hostler.logs.source import SourceLog
 
@@ -37,6 +37,8 @@ _CURSOR = re.compile(
     re.ASCII,
 )
 ALL = Query()
+# Where a reader of the newest lines begins to look: a thousand lines in most logs.
+TAIL_BYTES = 262_144
 
 
 class LogStore:
@@ -81,13 +83,17 @@ class LogStore:
         `after` is the cursor of the last record that was seen; with `ends` the history is all. Raises
         ClientError for a cursor that is none, and Gone where `query.on_gap` says so.
         """
-        query = self._prepared(names, query)
+        query = await self._resolved(names, query)
         reader = self._reader(names, after or query.cursor, query)
-        if query.run is not None and self._has_ended(names[0], query.run):
-            ends = True
+        ends = ends or (query.run is not None and self._has_ended(names[0], query.run))
         try:
-            async for record in self._history(reader, query, ends=ends):
-                yield record
+            if query.tail is not None:
+                reader, newest = await self._newest(names, after or query.cursor, query, reader, ends=ends)
+                for record in newest:
+                    yield record
+            else:
+                async for record in self._history(reader, query, ends=ends):
+                    yield record
             if ends or _is_full(query, reader):
                 return
             async for record in self._live(reader, query):
@@ -118,7 +124,7 @@ class LogStore:
 
     async def check(self, *names: str, query: Query) -> None:
         """Raise what `follow` would, before an answer has begun."""
-        query = self._prepared(names, query)
+        query = await self._resolved(names, query)
         self._reader(names, query.cursor, query).close()
 
     async def on_disk(self, name: str) -> bytes:
@@ -140,14 +146,15 @@ class LogStore:
 
     # -- inner --------------------------------------------------------------------------------------------
 
-    def _prepared(self, names: Sequence[str], query: Query) -> Query:
+    async def _resolved(self, names: Sequence[str], query: Query) -> Query:
+        """The query with the number of the run that it names from the end."""
         if query.run is None:
             return query
         if len(names) != 1:
             raise ClientError("run needs the log of one model", param="run")
         if query.run > 0:
             return query
-        runs = sorted(int(run["run"]) for run in self.runs(names[0]))
+        runs = sorted(int(run["run"]) for run in await asyncio.to_thread(self.runs, names[0]))
         if len(runs) < 1 - query.run:
             raise NotFound(f"there is no run before the newest one of {names[0]!r}", param="run")
         return replace(query, run=runs[query.run - 1])
@@ -156,7 +163,9 @@ class LogStore:
         log = self.hub.find(name)
         return not (isinstance(log, SourceLog) and log.run == run and log.running)
 
-    def _reader(self, names: Sequence[str], cursor: str | None, query: Query) -> RecordReader:
+    def _reader(
+        self, names: Sequence[str], cursor: str | None, query: Query, tail_bytes: int = TAIL_BYTES
+    ) -> RecordReader:
         sources = [self.log(name) for name in names] if names else self.hub.sources()
         place, unknown = self._place(cursor, single=len(sources) == 1)
         reader = RecordReader(sources, self.files, everything=not names, hub=self.hub, clock=self._clock)
@@ -166,7 +175,14 @@ class LogStore:
         origin = Origin.OLDEST if deep or unknown else Origin.RECENT
         if not query.history:
             origin = Origin.END
-        reader.start(place, origin)
+        part = None
+        if not unknown and query.tail is not None:
+            part = Part(size=tail_bytes)
+        elif not unknown and query.run is not None:
+            part = Part(run=query.run)
+        elif not unknown and query.since is not None:
+            part = Part(since=query.since)
+        reader.start(place, origin, part)
         if query.on_gap == "fail" and (unknown or reader.lost):
             raise Gone(
                 "what followed this cursor is not held any more",
@@ -205,25 +221,47 @@ class LogStore:
 
     async def _history(self, reader: RecordReader, query: Query, *, ends: bool) -> AsyncIterator[Record]:
         """What was there when the reader began."""
-        newest: deque[Record] | None = deque() if query.tail is not None else None
-        lines = 0
         async for record in self._until_now(reader, ends=ends):
             if query.over(record):
                 break
-            if not query.wants(record):
-                continue
-            if newest is None:
+            if query.wants(record):
                 reader.given += record.kind == LINE
                 yield record
                 if _is_full(query, reader):
                     return
+
+    async def _newest(
+        self, names: Sequence[str], cursor: str | None, query: Query, reader: RecordReader, *, ends: bool
+    ) -> tuple[RecordReader, list[Record]]:
+        """The last records of a history, and the reader that has read it.
+
+        It is looked for from the end: in the newest bytes, and in four times as many if they have too few.
+        """
+        size = TAIL_BYTES
+        while True:
+            found, reaches_back = await self._last_of(reader, query, ends=ends)
+            lines = sum(record.kind == LINE for record in found)
+            if lines >= (query.tail or 0) or reaches_back or not reader.is_part:
+                return reader, found
+            size *= 4
+            reader.close()
+            reader = self._reader(names, cursor, query, tail_bytes=size)
+
+    async def _last_of(self, reader: RecordReader, query: Query, *, ends: bool) -> tuple[list[Record], bool]:
+        newest: deque[Record] = deque()
+        lines = 0
+        reaches_back = False
+        async for record in self._until_now(reader, ends=ends):
+            if query.over(record):
+                break
+            if not query.wants(record):
+                reaches_back = reaches_back or query.is_before(record)
                 continue
             newest.append(record)
             lines += record.kind == LINE
             while newest and lines > (query.tail or 0):
                 lines -= newest.popleft().kind == LINE
-        for record in newest or ():
-            yield record
+        return [record for record in newest if record.place.order > reader.whole_after], reaches_back
 
     async def _until_now(self, reader: RecordReader, *, ends: bool) -> AsyncIterator[Record]:
         async for record in reader.records(until_now=True):

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 PIPE_SIZE: Final = 1 << 20
 """What Linux allows without privileges: fewer switches between engine and reader under a flood."""
 READ_SMALL: Final = 1 << 16
-READ_LARGE: Final = 1 << 20
-"""Reading makes a buffer of the full size first, so the large one is only for a pipe that was full."""
+READ_LARGE: Final = 1 << 18
+"""Reading makes a buffer of the full size first, so the large one is only for a pipe that was full. A larger
+one is no faster: its pages have to be fetched anew each time, and its bytes have left the cache when they are
+copied on."""
 READ_TINY: Final = 1 << 12
 PAUSE: Final = 0.001
 """After a tiny read the next one waits a millisecond: who prints a million lines a second is then read a

@@ -19,9 +19,11 @@ from hostler.config.schema import ApiKey
 from hostler.errors import ClientError, Forbidden
 from hostler.gateway.edge import ClientGone, cancelled_when_gone, edge_of
 from hostler.logs.formats import as_run
+from hostler.logs.hub import LogHub
 from hostler.logs.interrupted import UNKNOWN
 from hostler.logs.monitor import LogMonitor
 from hostler.logs.query import Query
+from hostler.logs.raw import RawFollower
 from hostler.logs.text import TextStream
 from hostler.web.answers import json
 from hostler.web.log_queries import RecordStream, query_of
@@ -71,8 +73,7 @@ async def stream(request: Request) -> Response:
     if query.selects:
         await state.logs.check(*names, query=query)
         return RecordStream(state.logs, names, query, live=True)
-    before = b"" if monitor.history() or not query.history else await state.logs.on_disk(monitor.name)
-    return LogStream(monitor, history=query.history, before=before)
+    return LogStream(state.hub, monitor, history=query.history)
 
 
 async def runs(request: Request) -> Response:
@@ -141,23 +142,21 @@ def find_monitor(state: WebState, name: str) -> LogMonitor:
 class LogStream(Response):
     """A response that follows a monitor until the client leaves."""
 
-    def __init__(self, monitor: LogMonitor, *, history: bool, before: bytes = b"") -> None:
+    def __init__(self, hub: LogHub, monitor: LogMonitor, *, history: bool) -> None:
         super().__init__(None, headers=STREAM_HEADERS)
+        self._hub = hub
         self._monitor = monitor
-        self._before = before
         self._history = history
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         del self.headers["content-length"]
         # The follower is made before the headers go out: a client that sees them misses nothing after.
-        follower = self._monitor.follow(history=self._history)
+        follower = RawFollower(self._hub, self._monitor, history=self._history)
         text = TextStream()
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             if scope["method"] != "HEAD":
                 with cancelled_when_gone(edge_of(scope, receive)):
-                    if self._before:
-                        await send({"type": "http.response.body", "body": self._before, "more_body": True})
                     async for chunk in follower:
                         body = text.render(chunk)
                         await send({"type": "http.response.body", "body": body, "more_body": True})
