@@ -151,12 +151,15 @@ class Merge:
     async def _fill_from_files(self, state: State, files: LogFiles) -> None:
         source = state.source
         passed = source.start if state.behind_memory else -1
-        if state.disk is None or state.disk.at_end:
+        complete = state.disk is None or state.disk.at_end
+        if complete:
             await files.flushed()
         pieces = await asyncio.to_thread(_read, files.archive, state)
         if pieces:
             state.pieces.extend(pieces)
             return
+        if not complete:
+            return  # it was at the end of what was on disk, not of what was written
         state.from_files = False
         if state.position < passed:
             # All that the buffer had passed was to be on disk by now: the files do not have it either.
