@@ -5,8 +5,8 @@
 
 `POST /print?lines=N[&rate=BYTES]` prints that many lines more, at most so many bytes a second, and answers with
 how many bytes it has printed since it began. `POST /flood?bytes=N` prints the same block again and again, which
-costs nothing but the writing, and answers with the seconds it took. `POST /crash` ends it by SIGKILL, wherever it is. A line says which
-engine printed it, in which process, and its number there; `line_of` is the same for whoever checks.
+costs nothing but the writing, and answers with the seconds it took. `POST /crash` ends it by SIGKILL, wherever it
+is. A line says which engine printed it, and its number there; `line_of` is the same for whoever checks.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
 BLOCK_BYTES: Final = 262_144
-# What makes some lines special for whoever filters: of each thousand one is an error, of each hundred one warns.
+# What makes some lines special for whoever filters: one of a thousand is an error, one of a hundred warns.
 MARKS: Final = ((1000, b"ERROR:"), (100, b"WARNING:"))
 
 
@@ -106,7 +106,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *_: object) -> None:
         """Nothing but lines may be printed."""
 
 

@@ -2,9 +2,9 @@
 
     python -m bench.logs_flood [--megabytes 1000] [--rounds 3]
 
-A real `hostler serve`, a real engine process (`bench/flood_engine.py`), and as the reference the same program
-in front of `cat > /dev/null`. Rounds alternate; a figure is the best of its rounds, as what disturbs a flood only
-slows it. Takes some ten seconds a round, and on disk what `--megabytes` says.
+A real `hostler serve`, a real engine process (`bench/flood_engine.py`), and as the reference the same program in
+front of `cat > /dev/null`. Rounds alternate; a figure is the best of its rounds, as what disturbs a flood only slows
+it. Takes some ten seconds a round, and on disk what `--megabytes` says.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Final
 
 from bench import machine
 from bench.flood_engine import BLOCK_BYTES, lines_of
-from bench.processes import Processes, environment
+from bench.processes import Processes, environment, program
 from hostler.testing.ports import free_port
 
 WIDTH: Final = 100
@@ -81,12 +81,13 @@ def _best(name: str, values: list[float]) -> float:
 def _cat_seconds(size: int) -> float:
     """How long the same printing takes into `cat`."""
     argv = [sys.executable, "-m", "bench.flood_engine", "--print"]
+    cat = program("cat")
+    assert cat is not None
     seconds = []
     for part in (1, size):  # a print of one byte is the start of the program
         begun = time.monotonic()
         with subprocess.Popen([*argv, str(part)], stdout=subprocess.PIPE, env=environment()) as printer:
-            with open("/dev/null", "wb") as nowhere:
-                subprocess.run(["cat"], stdin=printer.stdout, stdout=nowhere, check=True)
+            subprocess.run([cat], stdin=printer.stdout, stdout=subprocess.DEVNULL, check=True)
         seconds.append(time.monotonic() - begun)
     return max(seconds[1] - seconds[0], 1e-6)
 
@@ -232,8 +233,9 @@ class _Follower:
 
 def _read_all(followers: list[_Follower], size: int, printing: _Question) -> None:
     """Until each follower has `size` bytes, or nothing comes any more."""
+    readers: list[_Follower | _Question] = [*followers, printing]
     with selectors.DefaultSelector() as selector:
-        for reader in (*followers, printing):
+        for reader in readers:
             selector.register(reader.sock, selectors.EVENT_READ, reader)
         while any(follower.count < size for follower in followers):
             ready = selector.select(timeout=10.0)
@@ -242,7 +244,7 @@ def _read_all(followers: list[_Follower], size: int, printing: _Question) -> Non
             for key, _ in ready:
                 if not key.data.readable():
                     selector.unregister(key.fileobj)
-    for reader in (*followers, printing):
+    for reader in readers:
         reader.sock.close()
 
 

@@ -106,7 +106,7 @@ async def test_an_event_source_goes_on_where_it_was() -> None:
             await client.send(request("GET", "/logs/stream/a", None, [("accept", "text/event-stream")]))
             head = await client.head()
             assert head.get("content-type") == "text/event-stream"
-            first = await events(client, 2)
+            first = (await events(client, 2))[:2]  # what came with them was lost with the connection
         log.write(b"4\n")
 
         async with await front.connect() as client:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hostler.logs.hub import LogHub
 
 # Bytes taken of one log at a time; the others get their turns between.
-LIMIT = 262_144
+LIMIT = 131_072
 Spot = tuple[int, int]
 """`(seq, position)`: what comes next has a number above the one, and begins at or after the other."""
 

@@ -69,6 +69,17 @@ class Query:
         """Whether some lines are left out."""
         return self.pattern is not None or self.level is not None or self.stream is not None
 
+    @property
+    def limits(self) -> bool:
+        """Whether there are records that it does not select."""
+        return (
+            self.filters
+            or self.head is not None
+            or self.since is not None
+            or self.until is not None
+            or self.run is not None
+        )
+
     def wants(self, record: Record) -> bool:
         """Whether `record` is selected."""
         if self.since is not None and record.time < self.since:

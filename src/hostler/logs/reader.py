@@ -25,6 +25,8 @@ PARTIAL_SECONDS = 0.15
 # How far back a reader goes for the beginnings of lines that were open at its cursor: sixteen of the longest.
 # What it does not find there it counts as missed.
 BACK = 16 * MAX_LINE
+# Records of so many bytes are made in one go: a reader that is slow holds no more of them.
+PART_BYTES = 32_768
 
 
 class Origin(Enum):
@@ -64,7 +66,8 @@ class RecordReader:
         self._lines = Lines(single=self._single)
         self._after = Place(0, 0)
         self._settled = True
-        self._pending: deque[Record] = deque()
+        self._pending: list[Record] = []
+        self._parts: deque[Piece] = deque()
         self._floors: dict[str, int] = {}
         self.lost = False
         self.whole_after = (0, -1)
@@ -175,26 +178,28 @@ class RecordReader:
 
     # -- reading --------------------------------------------------------------------------------------------
 
-    async def records(self, *, until_now: bool) -> AsyncIterator[Record]:
-        """Records as they come; with `until_now` those that were there when the reader was made."""
+    async def batches(self, *, until_now: bool) -> AsyncIterator[list[Record]]:
+        """Records as they come, those that are ready together in one list; with `until_now` those that were
+        there when the reader was made.
+        """
         while True:
-            while self._pending:
-                record = self._pending.popleft()
-                if record.kind == GAP and (log := self._hub.find(record.model)) is not None:
-                    log.count_gap(record.missed)
-                yield record
-            piece = await self._merge.next(until_now=until_now)
-            if piece is not None:
+            if self._pending:
+                batch, self._pending = self._pending, []
+                for record in batch:
+                    if record.kind == GAP and (log := self._hub.find(record.model)) is not None:
+                        log.count_gap(record.missed)
+                yield batch
+            elif self._parts:
+                self._take(self._parts.popleft())
+            elif (piece := await self._merge.next(until_now=until_now)) is not None:
                 if self._floors:
                     self._pass_floor(piece)
-                self._take(piece)
-                continue
-            if not self._settled:
+                self._parts.extend(piece.parts(PART_BYTES))
+            elif not self._settled:
                 self._settle()
-                continue
-            if until_now:
+            elif until_now:
                 return
-            if not await self._wait():
+            elif not await self._wait():
                 self._pending.extend(self._lines.flush())
                 if not self._pending:
                     return
@@ -221,6 +226,9 @@ class RecordReader:
         self._feed(piece)
 
     def _feed(self, piece: Piece) -> None:
+        if self._settled:
+            self._pending.extend(self._lines.feed(piece))
+            return
         after = self._after.order
         self._pending.extend(record for record in self._lines.feed(piece) if record.place.order > after)
 

@@ -35,6 +35,15 @@ class Piece:
         told = self.entry.info.get("missed") if self.entry.info is not None else None
         return self.end - self.start if told is None else int(told)
 
+    def parts(self, size: int) -> Iterator[Piece]:
+        """It in parts of at most `size` bytes; what is no data stays whole."""
+        if self.kind != DATA or len(self.data) <= size:
+            yield self
+            return
+        for at in range(0, len(self.data), size):
+            data = self.data[at : at + size]
+            yield Piece(self.source, self.entry, self.start + at, self.start + at + len(data), data)
+
     @property
     def offset(self) -> int:
         """Where it ends within its entry, in bytes."""

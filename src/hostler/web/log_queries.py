@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
@@ -13,7 +12,6 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from hostler import aio
-from hostler.errors import HostlerError
 from hostler.gateway.edge import ClientGone, cancelled_when_gone, edge_of
 from hostler.logs.formats import CONTENT_TYPES, HEARTBEATS, RETRY, render
 from hostler.logs.query import Query, parse
@@ -22,8 +20,6 @@ from hostler.logs.store import LogStore
 
 # Proxies give up on connections that are silent for a minute; half of that twice is well within.
 HEARTBEAT_SECONDS = 15.0
-# Records that are ready together go out together, up to this many bytes.
-BATCH_BYTES = 65_536
 
 
 def query_of(request: Request, now: float) -> Query:
@@ -58,62 +54,56 @@ class RecordStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         del self.headers["content-length"]
-        records = self._store.follow(*self._names, query=self._query, ends=not self._live)
+        batches = self._store.batches(*self._names, query=self._query, ends=not self._live)
         try:
             with cancelled_when_gone(edge_of(scope, receive)):
-                await self._serve(scope, send, records)
+                await self._serve(scope, send, batches)
         except ClientGone:
             pass
         finally:
-            await records.aclose()  # type: ignore[attr-defined]  # it is a generator
+            await batches.aclose()
 
-    async def _serve(self, scope: Scope, send: Send, records: AsyncIterator[Record]) -> None:
+    async def _serve(self, scope: Scope, send: Send, batches: AsyncIterator[list[Record]]) -> None:
         query = self._query
         # The first step finds out whether there is anything wrong, while that can still be a status.
-        first = aio.spawn(_first(records), name="first log record") if not self._live else None
-        if first is not None:
-            await asyncio.wait([first])
-            error = first.exception()
-            if isinstance(error, HostlerError):
-                raise error
+        first = await _next(batches) if not self._live else []
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        if scope["method"] != "HEAD":
+        if scope["method"] != "HEAD" and first is not None:
             if query.format == "sse":
                 await send({"type": "http.response.body", "body": RETRY, "more_body": True})
-            if first is not None and (record := first.result()) is not None:
-                await self._send(send, record)
-            await self._send_all(send, records)
-        elif first is not None:
-            first.result()
+            await self._send(send, first)
+            await self._send_all(send, batches)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _send_all(self, send: Send, records: AsyncIterator[Record]) -> None:
+    async def _send_all(self, send: Send, batches: AsyncIterator[list[Record]]) -> None:
         heartbeat = HEARTBEATS[self._query.format] if self._live else b""
-        step: asyncio.Task[Record | None] | None = None
+        step: asyncio.Task[list[Record] | None] | None = None
         try:
             while True:
-                step = step or aio.spawn(_first(records), name="next log record")
+                step = step or aio.spawn(_next(batches), name="next log records")
                 done, _ = await asyncio.wait([step], timeout=HEARTBEAT_SECONDS)
                 if not done:
                     if heartbeat:
                         await send({"type": "http.response.body", "body": heartbeat, "more_body": True})
                     continue
-                record, step = step.result(), None
-                if record is None:
+                batch, step = step.result(), None
+                if batch is None:
                     return
-                await self._send(send, record)
+                await self._send(send, batch)
         finally:
             if step is not None:
                 await aio.cancel_and_wait([step])
 
-    async def _send(self, send: Send, record: Record) -> None:
+    async def _send(self, send: Send, batch: list[Record]) -> None:
+        """Records that are ready together go out together."""
         tag = len(self._names) != 1
-        body = render(record, self._query.format, self._store.epoch, tag=tag)
+        format_, epoch = self._query.format, self._store.epoch
+        body = b"".join([render(record, format_, epoch, tag=tag) for record in batch])
         if body:
             await send({"type": "http.response.body", "body": body, "more_body": True})
 
 
-async def _first(records: AsyncIterator[Record]) -> Record | None:
-    with contextlib.suppress(StopAsyncIteration):
-        return await anext(records)
+async def _next(batches: AsyncIterator[list[Record]]) -> list[Record] | None:
+    async for batch in batches:
+        return batch
     return None
