@@ -3,10 +3,11 @@
     python -m bench.flood_engine --port PORT --name NAME --width 100
     python -m bench.flood_engine --print BYTES      # no server: print the same block again and again
 
-`POST /print?lines=N[&rate=BYTES]` prints that many lines more, at most so many bytes a second, and answers with
-how many bytes it has printed since it began. `POST /flood?bytes=N` prints the same block again and again, which
-costs nothing but the writing, and answers with the seconds it took. `POST /crash` ends it by SIGKILL, wherever it
-is. A line says which engine printed it, and its number there; `line_of` is the same for whoever checks.
+`POST /print?lines=N[&rate=BYTES]` prints that many lines more, at most so many bytes a second, and answers
+with how many bytes it has printed since it began. `POST /flood?bytes=N` prints the same block again and
+again, which costs nothing but the writing, and answers with the seconds it took. `POST /crash` ends it by
+SIGKILL, wherever it is. A line says which engine printed it, and its number there; `line_of` is the same for
+whoever checks.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     python -m bench.logs_flood [--megabytes 1000] [--rounds 3]
 
-A real `hostler serve`, a real engine process (`bench/flood_engine.py`), and as the reference the same program in
-front of `cat > /dev/null`. Rounds alternate; a figure is the best of its rounds, as what disturbs a flood only slows
-it. Takes some ten seconds a round, and on disk what `--megabytes` says.
+A real `hostler serve`, a real engine process (`bench/flood_engine.py`), and as the reference the same
+program in front of `cat > /dev/null`. Rounds alternate; a figure is the best of its rounds, as what disturbs
+a flood only slows it. Takes some ten seconds a round, and on disk what `--megabytes` says.
 """
 
 from __future__ import annotations
