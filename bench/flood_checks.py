@@ -189,16 +189,26 @@ class RecordCheck:
         self._order = (0, -1)
         self.at: dict[str, int] = dict.fromkeys(truths, 0)
         self.cursor = ""
+        self.together = 0
+        """Bytes missed of which it is not known to which log they belong."""
         self.ledger = Ledger()
 
     def feed(self, line: bytes) -> None:
         """Check one record."""
         record = _decode(line)
         model = record["model"]
+        if record["kind"] == "gap" and not model:  # of several logs together
+            self.ledger.missed += record["missed"]
+            self.ledger.gaps += 1
+            self._next = dict.fromkeys(self._truths, None)
+            self._loose = dict.fromkeys(self._truths, True)
+            self.together += record["missed"]
+            self.cursor = record["cursor"]
+            return
         if model not in self._truths:  # the proxy's lines of the merged view
             self.cursor = record["cursor"]
             return
-        place = record["cursor"].split(":", 1)[1].split("p")[0].split("o")[0].split(".")
+        place = record["cursor"].split(":", 1)[1].split("p")[0].split("o")[0].split("s")[0].split(".")
         order = (int(place[0]), int(place[1]))
         if order < self._order:
             raise Wrong(f"{order} comes after {self._order}")

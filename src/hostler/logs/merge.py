@@ -89,6 +89,11 @@ class Merge:
         """Where each log goes on; true when `next` has just given nothing."""
         return {name: state.spot for name, state in self.states.items()}
 
+    @property
+    def total(self) -> int:
+        """The sum of the positions at which the logs go on."""
+        return sum(state.pieces[0].start if state.pieces else state.position for state in self)
+
     async def next(self, *, until_now: bool) -> Piece | None:
         """The oldest piece that no log has given yet; None when there is none.
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 from hostler.clock import Clock
 from hostler.logs.archive import Archive
@@ -63,7 +64,8 @@ class RecordReader:
         self._clock = clock
         self._merge = Merge(sources, files, everything=everything, hub=hub, clock=clock)
         self._single = len(sources) == 1 and not everything
-        self._lines = Lines(single=self._single)
+        self._view = 0 if everything else crc32("\n".join(self._merge.states).encode()) % 1_000_000 or 1
+        self._lines = Lines(single=self._single, view=self._view)
         self._after = Place(0, 0)
         self._settled = True
         self._pending: list[Record] = []
@@ -194,6 +196,8 @@ class RecordReader:
             elif (piece := await self._merge.next(until_now=until_now)) is not None:
                 if self._floors:
                     self._pass_floor(piece)
+                if not self._single:
+                    self._lines.total = self._merge.total - (piece.end - piece.start)
                 self._parts.extend(piece.parts(PART_BYTES))
             elif not self._settled:
                 self._settle()
@@ -237,12 +241,21 @@ class RecordReader:
         if self._settled:
             return
         self._settled = True
-        missed = self._after.open - self._lines.unfinished
+        missed = max(0, self._after.open - self._lines.unfinished)
+        found = self._lines.total if self._lines.total is not None else self._merge.total
+        if self._after.total is not None and self._after.view == self._view and not self._single:
+            # Of some of these logs the bytes directly behind the cursor are gone.
+            missed += max(0, found - self._after.total)
         if missed > 0:
-            name = next(iter(self._merge.states), "proxy")
-            time = self._clock.timestamp()
-            place = replace(self._after, partial=(), open=self._lines.unfinished)
-            self._pending.append(Record(GAP, name, 0, "stdout", time, place, missed=missed))
+            name = next(iter(self._merge.states), "proxy") if self._single else ""
+            total = None if self._single else found
+            place = replace(
+                self._after, partial=(), open=self._lines.unfinished, total=total, view=self._view
+            )
+            self._lines.jump(place)
+            self._pending.append(
+                Record(GAP, name, 0, "stdout", self._clock.timestamp(), place, missed=missed)
+            )
 
     async def _wait(self) -> bool:
         """Until some log has more, or an unfinished line has waited long enough; False when no log will."""

@@ -26,7 +26,8 @@ class Place:
     """A place in all logs together, or in one: after `offset` bytes of entry `seq`.
 
     `position` is where that is in the log itself, for a reader of one log; None for a reader of several.
-    `partial` are the places (seq, offset) up to which lines that are still open were handed out, `open` is
+    `total` is the sum of the positions of all logs of a reader of several, and `view` says which logs these
+    are. `partial` are the places (seq, offset) up to which lines that are still open were handed out, `open` is
     how many bytes of lines without an end had come and not been. The text form is part of a cursor.
     """
 
@@ -35,11 +36,14 @@ class Place:
     position: int | None = None
     partial: tuple[tuple[int, int], ...] = ()
     open: int = 0
+    total: int | None = None
+    view: int = 0
 
     def __str__(self) -> str:
         position = "" if self.position is None else f".{self.position}"
         partial = "".join(f"p{seq}.{offset}" for seq, offset in self.partial)
-        return f"{self.seq}.{self.offset}{position}{partial}{f'o{self.open}' if self.open else ''}"
+        total = "" if self.total is None else f"s{self.total}.{self.view}"
+        return f"{self.seq}.{self.offset}{position}{total}{partial}{f'o{self.open}' if self.open else ''}"
 
     @property
     def order(self) -> tuple[int, int]:
@@ -96,10 +100,15 @@ class _Open:
 class Lines:
     """Cuts the pieces of any number of logs, in their order, into records.
 
-    With `single` the places carry the position in the one log there is.
+    With `single` the places carry the position in the one log there is, otherwise the sum of the positions of
+    all logs: a number that tells what was missed, even where the files do not go back to it any more.
     """
 
-    def __init__(self, *, single: bool = False) -> None:
+    def __init__(self, *, single: bool = False, view: int = 0) -> None:
+        self.total: int | None = None
+        """The sum before the next piece; whoever feeds them sets it."""
+        self._view = view
+        self._begin = 0  # where the piece begins that is being cut
         self._open: dict[tuple[str, str], _Open] = {}
         self._single = single
         self._last = Place(0, 0, 0 if single else None)  # what was read last
@@ -110,6 +119,10 @@ class Lines:
         self._last = replace(place, partial=(), open=0)
         self._handed = frozenset(place.partial)
 
+    def jump(self, place: Place) -> None:
+        """Go on behind `place`: what lies before it is gone."""
+        self._last = replace(place, partial=(), open=0)
+
     @property
     def unfinished(self) -> int:
         """How many bytes wait for the ends of their lines."""
@@ -117,9 +130,16 @@ class Lines:
 
     def feed(self, piece: Piece) -> Iterator[Record]:
         """The records that `piece` completes."""
+        self._begin = piece.start
+        yield from self._records(piece)
+        self._last = self._after(piece.entry, piece.end)
+        if self.total is not None:
+            self.total += piece.end - piece.start
+            self._begin = piece.end
+
+    def _records(self, piece: Piece) -> Iterator[Record]:
         if piece.kind == DATA:
             yield from self._cut(piece)
-            self._last = self._after(piece.entry, piece.end)
             return
         if piece.kind in (GAP, EXIT):
             # What was cut off by them will not be finished.
@@ -201,7 +221,11 @@ class Lines:
 
     def _after(self, entry: Entry, end: int) -> Place:
         """Behind `end`, or behind what was read last: a cursor never goes back."""
-        return max(self._last, Place(entry.seq, end - entry.start, end if self._single else None), key=_order)
+        position = end if self._single else None
+        total = None if self.total is None or self._single else self.total + end - self._begin
+        return max(
+            self._last, Place(entry.seq, end - entry.start, position, (), 0, total, self._view), key=_order
+        )
 
     def _place(self, entry: Entry, end: int) -> Place:
         self._last = place = self._after(entry, end)

@@ -33,7 +33,8 @@ from hostler.logs.records import LINE, Place, Record
 from hostler.logs.source import SourceLog
 
 _CURSOR = re.compile(
-    r"([!-9;-~]{1,64}):(\d{1,19})\.(\d{1,19})(?:\.(\d{1,19}))?((?:p\d{1,19}\.\d{1,19}){0,64})"
+    r"([!-9;-~]{1,64}):(\d{1,19})\.(\d{1,19})(?:\.(\d{1,19}))?(?:s(\d{1,19})\.(\d{1,6}))?"
+    r"((?:p\d{1,19}\.\d{1,19}){0,64})"
     r"(?:o(\d{1,19}))?",
     re.ASCII,
 )
@@ -224,13 +225,15 @@ class LogStore:
                 f"{cursor[:80]!r} is not a log cursor; use one as a record gave it, or leave it out",
                 param="cursor",
             )
-        epoch, seq, offset, position, partial, waiting = found.groups()
+        epoch, seq, offset, position, total, view, partial, waiting = found.groups()
         place = Place(
             int(seq),
             int(offset),
             int(position) if position and single else None,
             tuple((int(s), int(o)) for s, _, o in (part.partition(".") for part in partial.split("p")[1:])),
             int(waiting or 0),
+            int(total) if total and not single else None,
+            int(view or 0),
         )
         if epoch == self.epoch:
             return place, False
