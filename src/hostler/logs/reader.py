@@ -194,11 +194,7 @@ class RecordReader:
             elif self._parts:
                 self._take(self._parts.popleft())
             elif (piece := await self._merge.next(until_now=until_now)) is not None:
-                if self._floors:
-                    self._pass_floor(piece)
-                if not self._single:
-                    self._lines.total = self._merge.total - (piece.end - piece.start)
-                self._parts.extend(piece.parts(PART_BYTES))
+                self._divide(piece)
             elif not self._settled:
                 self._settle()
             elif until_now:
@@ -207,6 +203,13 @@ class RecordReader:
                 self._pending.extend(self._lines.flush())
                 if not self._pending:
                     return
+
+    def _divide(self, piece: Piece) -> None:
+        if self._floors:
+            self._pass_floor(piece)
+        if not self._single:
+            self._lines.total = self._merge.total - (piece.end - piece.start)
+        self._parts.extend(piece.parts(PART_BYTES))
 
     def _pass_floor(self, piece: Piece) -> None:
         """Behind the floor every line of this log is whole; before it some are not there."""

@@ -27,8 +27,8 @@ class Place:
 
     `position` is where that is in the log itself, for a reader of one log; None for a reader of several.
     `total` is the sum of the positions of all logs of a reader of several, and `view` says which logs these
-    are. `partial` are the places (seq, offset) up to which lines that are still open were handed out, `open` is
-    how many bytes of lines without an end had come and not been. The text form is part of a cursor.
+    are. `partial` are the places (seq, offset) up to which lines that are still open were handed out, `open`
+    is how many bytes of lines without an end had come and not been. The text form is part of a cursor.
     """
 
     seq: int
@@ -223,9 +223,8 @@ class Lines:
         """Behind `end`, or behind what was read last: a cursor never goes back."""
         position = end if self._single else None
         total = None if self.total is None or self._single else self.total + end - self._begin
-        return max(
-            self._last, Place(entry.seq, end - entry.start, position, (), 0, total, self._view), key=_order
-        )
+        place = Place(entry.seq, end - entry.start, position, total=total, view=self._view)
+        return max(self._last, place, key=_order)
 
     def _place(self, entry: Entry, end: int) -> Place:
         self._last = place = self._after(entry, end)
