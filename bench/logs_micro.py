@@ -1,6 +1,6 @@
 """What the log path costs, in empty method calls of the same machine at the same moment.
 
-    python bench/logs_micro.py
+    python -m bench.logs_micro
 
 Machines and their clock speeds differ, so the bars are ratios. Each figure is the best of several rounds;
 takes some ten seconds.
@@ -11,19 +11,27 @@ from __future__ import annotations
 import asyncio
 import gc
 import statistics
+import sys
+import tempfile
 import time
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import uvloop
 
+from hostler.logs.files import LogFiles
+from hostler.logs.hub import LogHub
 from hostler.logs.monitor import Follower, LogMonitor
 from hostler.logs.ring import RingBuffer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 CAPACITY = 102_400
 ROUNDS = 9
+RATIO_ROUNDS = 25
+SIZES = (14, 241, 4096)
 LINE = b"x" * 240 + b"\n"
 
 
@@ -47,6 +55,78 @@ def per_call(call: Callable[[bytes], object], data: bytes, count: int = 50_000) 
     return best
 
 
+def ratio(call: Callable[[bytes], object], data: bytes, reference: Callable[[bytes], object]) -> float:
+    """What `call(data)` costs in `reference(data)`, in processor time of this thread.
+
+    In many short rounds, one measurement directly after the other; of each the best counts, as what disturbs
+    the machine only slows.
+    """
+    costs = [(_thread_ns(call, data), _thread_ns(reference, data)) for _ in range(RATIO_ROUNDS)]
+    return min(cost for cost, _ in costs) / min(other for _, other in costs)
+
+
+def _thread_ns(call: Callable[[bytes], object], data: bytes, count: int = 2000) -> float:
+    begin = time.thread_time_ns()
+    for _ in range(count):
+        call(data)
+    return max(time.thread_time_ns() - begin, 1) / count
+
+
+def assigner(size: int) -> Callable[[bytes], None]:
+    """The plainest way to keep bytes: a slice of a bytearray is assigned to."""
+    target = bytearray(CAPACITY)
+
+    def assign(data: bytes) -> None:
+        target[:size] = data
+
+    return assign
+
+
+@contextmanager
+def subjects() -> Iterator[dict[str, Callable[[bytes], None]]]:
+    """What can be written to: a ring, a monitor, and the log of a model as it is in the product."""
+    with tempfile.TemporaryDirectory(prefix="hostler-logs-") as scratch:
+        # Where the disk is slow what waits is refused, which costs as much as it takes to accept it.
+        files = LogFiles(Path(scratch), max_bytes=16_777_216)
+        on_disk = LogHub(files=files)
+        try:
+            yield {
+                "ring": RingBuffer(CAPACITY).write,
+                "monitor": LogMonitor("bench", epoch="e").write,
+                "log": LogHub().model("bench").write,
+                "log_on_disk": on_disk.model("bench").write,
+            }
+        finally:
+            on_disk.close()
+            files.close()
+
+
+def measure(reference: str = "call") -> dict[str, float]:
+    """Every write as a multiple of an empty call ("call") or of a slice assignment of that size ("slice")."""
+    found: dict[str, float] = {}
+    with subjects() as writes:
+        for name, write in writes.items():
+            for size in SIZES:
+                other = Nothing().method if reference == "call" else assigner(size)
+                found[f"{name}_{size}"] = ratio(write, b"x" * size, other)
+    ring = RingBuffer(CAPACITY)
+    ring.write(b"x" * CAPACITY)
+    source = bytearray(CAPACITY)
+    found["history_copies"] = ratio(lambda _: ring.history(), b"", lambda _: bytes(source))
+    return found
+
+
+def allocations(write: Callable[[bytes], None], size: int = 241, count: int = 4000) -> float:
+    """Blocks of memory that each write leaves allocated; trimmed rings and journals leave none in the end."""
+    data = b"x" * size
+    for _ in range(20_000):
+        write(data)
+    before = sys.getallocatedblocks()
+    for _ in range(count):
+        write(data)
+    return (sys.getallocatedblocks() - before) / count
+
+
 def row(what: str, value: float, unit: str, bar: float | None, note: str = "") -> None:
     """One line of the table."""
     verdict = "" if bar is None else f"≤ {bar:<5g} {'ok' if value <= bar else 'MISSED'}"
@@ -55,7 +135,7 @@ def row(what: str, value: float, unit: str, bar: float | None, note: str = "") -
 
 def ratios(what: str, write: Callable[[bytes], None], bars: bool) -> None:
     """Writes of three sizes as multiples of an empty call measured directly before each."""
-    for size, bar in ((14, 4.0), (241, 4.5), (4096, 14.0)):
+    for size, bar in zip(SIZES, (4.0, 4.5, 14.0), strict=True):
         empty = per_call(Nothing().method, LINE)
         cost = per_call(write, b"x" * size)
         row(f"{what}, {size} B", cost / empty, "calls", bar if bars else None, f"{cost:.0f} / {empty:.0f} ns")
@@ -149,6 +229,11 @@ def main() -> None:
     gc.disable()
     ratios("ring write", RingBuffer(CAPACITY).write, bars=True)
     ratios("monitor write, nobody follows", LogMonitor("bench", epoch="e").write, bars=False)
+    with subjects() as writes:
+        ratios("log of a model, in memory", writes["log"], bars=False)
+        ratios("log of a model, with files", writes["log_on_disk"], bars=False)
+        for name in ("ring", "monitor", "log"):
+            row(f"memory blocks kept per write, {name}", allocations(writes[name]), "", None)
     history()
     uvloop.run(loops("uvloop", bars=True))
     asyncio.run(loops("asyncio", bars=False))

@@ -107,9 +107,12 @@ class Stage:
         )
 
     def stop(self) -> None:
-        assert self.hostler is not None
-        self.processes.stop(self.hostler)
-        self.hostler = None
+        """Ask it to end, and give it the time: what is killed may leave gaps of unknown size."""
+        hostler, self.hostler = self.hostler, None
+        assert hostler is not None
+        hostler.terminate()
+        assert hostler.wait(120) == 0
+        self.processes.stop(hostler)
 
     def sample(self) -> float:
         hostler = self.hostler
@@ -117,7 +120,7 @@ class Stage:
             return 0.0
         try:
             self.memory.append(machine.resident_mb([hostler.pid]))
-        except (OSError, StopIteration):  # it is just ending
+        except (OSError, RuntimeError):  # it is just ending
             return 0.0
         return self.memory[-1]
 

@@ -168,7 +168,8 @@ class Merge:
         state.from_files = False
         if state.position < passed:
             # All that the buffer had passed was to be on disk by now: the files do not have it either.
-            seq = max(state.seq, source.journal.at(passed))
+            last = source.journal.at(passed) if len(source.journal) else source.newest_seq
+            seq = max(state.seq, last)
             state.pieces.append(self._gap(source, seq, state.position, passed))
             state.begin(seq, passed)
 

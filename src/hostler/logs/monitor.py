@@ -136,13 +136,8 @@ class LogMonitor(RingBuffer):
                 held += self._make_room(data)
             else:
                 held += data
-            # One callback wakes them all: a write costs the same for one follower and for a thousand.
             if self._waiters and not self._waking:
-                self._waking = True
-                try:
-                    self._loop.call_soon(self._wake_soon)
-                except RuntimeError:  # the loop is closed, and who waited on it is gone
-                    self._waiters = {}
+                self._call_wake()
         if self._outlets:
             for outlet in self._outlets:
                 outlet(data)
@@ -352,7 +347,22 @@ class LogMonitor(RingBuffer):
         self.gaps += 1
         self.gap_bytes += missed or 0
 
+    def _chain(self) -> tuple[LogMonitor, ...]:
+        """This monitor and all that get what is written to it."""
+        found: dict[LogMonitor, None] = {self: None}
+        for parent in self._parents:
+            found |= dict.fromkeys(parent._chain())
+        return tuple(found)
+
     # Waking and pushing
+
+    def _call_wake(self) -> None:
+        """One callback wakes them all: a write costs the same for one follower and for a thousand."""
+        self._waking = True
+        try:
+            self._loop.call_soon(self._wake_soon)
+        except RuntimeError:  # the loop is closed, and who waited on it is gone
+            self._waiters = {}
 
     def _wake_soon(self) -> None:
         """Wake the followers, or look again in the next step if more was written since the last look.

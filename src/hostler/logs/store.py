@@ -187,7 +187,7 @@ class LogStore:
         return not (isinstance(log, SourceLog) and log.run == run and log.running)
 
     def _reader(
-        self, names: Sequence[str], cursor: str | None, query: Query, tail_bytes: int = TAIL_BYTES
+        self, names: Sequence[str], cursor: str | None, query: Query, tail_bytes: int = 0
     ) -> RecordReader:
         sources = [self.log(name) for name in names] if names else self.hub.sources()
         place, unknown = self._place(cursor, single=len(sources) == 1)
@@ -200,7 +200,7 @@ class LogStore:
             origin = Origin.END
         part = None
         if not unknown and query.tail is not None:
-            part = Part(size=tail_bytes)
+            part = Part(size=tail_bytes or TAIL_BYTES)
         elif not unknown and query.run is not None:
             part = Part(run=query.run)
         elif not unknown and query.since is not None:
