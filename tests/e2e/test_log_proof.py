@@ -201,8 +201,9 @@ def flood(stage: Stage, pool: ThreadPoolExecutor) -> None:
     names = list(WIDTHS)
     wait(each(names))
     for victim in ("e0", "e2"):  # crashes, in the middle of printing
+        before = newest(stage, victim)
         jobs = each(names, 1.0)
-        time.sleep(0.3)
+        wait_until(partial(moved, stage, victim, before), f"{victim} to print", 60)
         crash = pool.submit(ask, stage.port, "POST", f"/upstream/{victim}/crash")
         assert crash.exception() is not None
         jobs[names.index(victim)].exception()
@@ -212,8 +213,9 @@ def flood(stage: Stage, pool: ThreadPoolExecutor) -> None:
     jobs = each(names)
     assert ask(stage.port, "POST", "/api/config/reload")["applied"]
     wait(jobs)
+    before = newest(stage, "e1")
     jobs = each(names, 2.0)
-    time.sleep(0.7)
+    wait_until(partial(moved, stage, "e1", before), "e1 to print", 60)
     stage.stop()  # in the middle of the flood
     for job in jobs:
         job.exception()
@@ -221,6 +223,15 @@ def flood(stage: Stage, pool: ThreadPoolExecutor) -> None:
     wait(each(names))
     for name in names:  # one line more, which every filter wants
         ask(stage.port, "POST", f"/upstream/{name}/print?lines=1")
+
+
+def newest(stage: Stage, name: str) -> str:
+    """The cursor of the last record of a log."""
+    return str(ask(stage.port, "GET", f"/logs/{name}?tail=1&format=ndjson")["cursor"])
+
+
+def moved(stage: Stage, name: str, before: str) -> bool:
+    return newest(stage, name) != before
 
 
 def ended(stage: Stage, name: str) -> bool:

@@ -7,6 +7,7 @@ thread need a hand-off; `logs/stdout.py` is one.)
 from __future__ import annotations
 
 import asyncio
+from functools import partialmethod
 from typing import TYPE_CHECKING
 
 from hostler.clock import SYSTEM, Clock
@@ -157,21 +158,10 @@ class LogMonitor(RingBuffer):
         # Names from the file system may hold lone surrogates; a log line must never fail for one.
         self.write(text.encode("utf-8", "backslashreplace"))
 
-    def debug(self, message: str) -> None:
-        """`log` at DEBUG."""
-        self.log(Level.DEBUG, message)
-
-    def info(self, message: str) -> None:
-        """`log` at INFO."""
-        self.log(Level.INFO, message)
-
-    def warn(self, message: str) -> None:
-        """`log` at WARN."""
-        self.log(Level.WARN, message)
-
-    def error(self, message: str) -> None:
-        """`log` at ERROR."""
-        self.log(Level.ERROR, message)
+    debug = partialmethod(log, Level.DEBUG)
+    info = partialmethod(log, Level.INFO)
+    warn = partialmethod(log, Level.WARN)
+    error = partialmethod(log, Level.ERROR)
 
     def configure(
         self,
