@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hostler.logs.archive import folder_of, frames
@@ -63,6 +63,7 @@ def test_frames_before_a_torn_tail_are_read(entries: list[tuple[Entry, bytes]], 
 
 
 @given(st.text(min_size=1, max_size=300))
+@settings(deadline=None)  # the first long name loads OpenSSL
 def test_every_name_has_a_folder_of_its_own(name: str) -> None:
     from hypothesis import assume
 
