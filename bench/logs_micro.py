@@ -44,17 +44,6 @@ class Nothing:
         """Do nothing."""
 
 
-def per_call(call: Callable[[bytes], object], data: bytes, count: int = 50_000) -> float:
-    """Nanoseconds of one `call(data)` in a plain loop, the loop included; the best of several rounds."""
-    best = float("inf")
-    for _ in range(ROUNDS):
-        begin = time.perf_counter_ns()
-        for _ in range(count):
-            call(data)
-        best = min(best, (time.perf_counter_ns() - begin) / count)
-    return best
-
-
 def ratio(call: Callable[[bytes], object], data: bytes, reference: Callable[[bytes], object]) -> float:
     """What `call(data)` costs in `reference(data)`, in processor time of this thread.
 
@@ -134,11 +123,10 @@ def row(what: str, value: float, unit: str, bar: float | None, note: str = "") -
 
 
 def ratios(what: str, write: Callable[[bytes], None], bars: bool) -> None:
-    """Writes of three sizes as multiples of an empty call measured directly before each."""
+    """Writes of three sizes as multiples of an empty call measured in turn with each."""
     for size, bar in zip(SIZES, (4.0, 4.5, 14.0), strict=True):
-        empty = per_call(Nothing().method, LINE)
-        cost = per_call(write, b"x" * size)
-        row(f"{what}, {size} B", cost / empty, "calls", bar if bars else None, f"{cost:.0f} / {empty:.0f} ns")
+        found = ratio(write, b"x" * size, Nothing().method)
+        row(f"{what}, {size} B", found, "calls", bar if bars else None)
 
 
 def history() -> None:
@@ -147,10 +135,9 @@ def history() -> None:
     for _ in range(1000):
         ring.write(LINE)
     source = bytearray(CAPACITY)
-    copy = per_call(lambda _: bytes(source), b"", 5000)
-    full = per_call(lambda _: ring.history(), b"", 5000)
+    full = min(_thread_ns(lambda _: ring.history(), b"") for _ in range(ROUNDS))
     row("history of 100 KiB", full / 1000, "µs", 6.0)
-    row("history of 100 KiB", full / copy, "copies", 2.0, f"one copy {copy / 1000:.2f} µs")
+    row("history of 100 KiB", ratio(lambda _: ring.history(), b"", lambda _: bytes(source)), "copies", 2.0)
 
 
 async def settle() -> None:

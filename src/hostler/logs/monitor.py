@@ -59,31 +59,11 @@ class LogMonitor(RingBuffer):
     """
 
     __slots__ = (
-        "_clock",
-        "_level",
-        "_loop",
-        "_mask",
-        "_outlets",
-        "_parents",
-        "_prefix",
-        "_runs",
-        "_seen",
-        "_shared",
-        "_shared_end",
-        "_shared_start",
-        "_steps",
-        "_subscribers",
-        "_time_format",
-        "_waiters",
-        "_waking",
-        "_woken",
-        "closed",
-        "dropped_subscribers",
-        "epoch",
-        "gap_bytes",
-        "gaps",
-        "name",
-    )
+        "_call_soon", "_clock", "_level", "_loop", "_mask", "_outlets", "_parents", "_prefix", "_runs",
+        "_seen", "_shared", "_shared_end", "_shared_start", "_steps", "_subscribers", "_time_format",
+        "_waiters", "_wake_call", "_waking", "_woken", "closed", "dropped_subscribers", "epoch",
+        "gap_bytes", "gaps", "name",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -117,7 +97,9 @@ class LogMonitor(RingBuffer):
         self._waking = False
         self._steps = 0  # how often this wake-up was put off
         self._seen = self._woken = first_position  # the end at the last look, at the last wake-up
-        self._loop: asyncio.AbstractEventLoop  # set by the first that waits
+        self._loop: asyncio.AbstractEventLoop | None = None  # set by the first that waits
+        self._call_soon: Callable[..., object]
+        self._wake_call = self._wake_soon  # made once: each write would make it anew
         self._shared: Chunk | None = None
         self._shared_start = -1
         self._shared_end = 0
@@ -137,8 +119,13 @@ class LogMonitor(RingBuffer):
                 held += self._make_room(data)
             else:
                 held += data
+            # One callback wakes them all: a write costs the same for one follower and for a thousand.
             if self._waiters and not self._waking:
-                self._call_wake()
+                self._waking = True
+                try:
+                    self._call_soon(self._wake_call)
+                except RuntimeError:  # the loop is closed, and who waited on it is gone
+                    self._waiters = {}
         if self._outlets:
             for outlet in self._outlets:
                 outlet(data)
@@ -293,7 +280,8 @@ class LogMonitor(RingBuffer):
         loop = asyncio.get_running_loop()
         if not self._waiters:
             # The first of this loop, perhaps: tests run many, and the last wake-up of one may never have run.
-            self._loop = loop
+            if loop is not self._loop:
+                self._loop, self._call_soon = loop, loop.call_soon
             self._waking = False
         waiter: asyncio.Future[None] = loop.create_future()
         self._waiters[waiter] = None
@@ -347,10 +335,10 @@ class LogMonitor(RingBuffer):
     # Waking and pushing
 
     def _call_wake(self) -> None:
-        """One callback wakes them all: a write costs the same for one follower and for a thousand."""
+        """As in `write`, for whoever writes past it."""
         self._waking = True
         try:
-            self._loop.call_soon(self._wake_soon)
+            self._call_soon(self._wake_call)
         except RuntimeError:  # the loop is closed, and who waited on it is gone
             self._waiters = {}
 
@@ -363,7 +351,7 @@ class LogMonitor(RingBuffer):
         if end != self._seen and self._steps < _STEPS and end - self._woken < self._capacity >> 3:
             self._seen = end
             self._steps += 1
-            self._loop.call_soon(self._wake_soon)
+            self._call_soon(self._wake_call)
         else:
             self._wake()
 
