@@ -1,7 +1,7 @@
 """An engine that prints: numbered lines of one width, as fast as it is asked to, by one write each many.
 
     python -m bench.flood_engine --port PORT --name NAME --width 100
-    python -m bench.flood_engine --print BYTES      # no server: print the same block again and again
+    python -m bench.flood_engine --print BYTES      # no server: one block again and again; seconds on stderr
 
 `POST /print?lines=N[&rate=BYTES]` prints that many lines more, at most so many bytes a second, and answers
 with how many bytes it has printed since it began. `POST /flood?bytes=N` prints the same block again and
@@ -16,6 +16,7 @@ import argparse
 import json
 import os
 import signal
+import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -120,7 +121,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=100)
     options = parser.parse_args()
     if options.print:
-        flood(options.print, options.width)
+        sys.stderr.write(f"{flood(options.print, options.width)}\n")
         return
     Handler.printer = Printer(options.name.encode(), options.width)
     with ThreadingHTTPServer(("127.0.0.1", options.port), Handler) as server:

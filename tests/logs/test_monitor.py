@@ -222,10 +222,9 @@ async def test_a_write_costs_one_callback_whoever_waits(monkeypatch: pytest.Monk
     readers = [asyncio.create_task(monitor.follow().read()) for _ in range(1000)]
     await asyncio.sleep(0)
     assert monitor.waiting == 1000
-    loop = asyncio.get_running_loop()
     scheduled: list[object] = []
-    call_soon = loop.call_soon
-    monkeypatch.setattr(loop, "call_soon", lambda *args, **more: scheduled.append(call_soon(*args, **more)))
+    call_soon = monitor._call_soon
+    monkeypatch.setattr(monitor, "_call_soon", lambda call: scheduled.append(call_soon(call)))
     monitor.write(b"a")
     monitor.write(b"b")
     assert len(scheduled) == 1
