@@ -106,7 +106,8 @@ class Follower:
         self.check.ledger.resumes += 1
         cursor = self.check.cursor or f"{self._at.epoch}:0.0" + (".0" if self.log else "")
         where = f"/logs/stream/{self.log}" if self.log else "/logs/stream"
-        return f"{where}?format=ndjson&cursor={cursor}{self.spec.get('query', '')}"
+        models = "" if self.log else "".join(f"&model={name}" for name in self.check.at)
+        return f"{where}?format=ndjson&cursor={cursor}{models}{self.spec.get('query', '')}"
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
         rest = b""

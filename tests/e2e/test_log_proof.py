@@ -43,7 +43,7 @@ SLICES = 6
 PATIENCE = 30 + MEGABYTES  # seconds for the slowest to read what is kept
 ENGINE = f"{sys.executable} -m bench.flood_engine"
 # The whole of it is more than what is kept on disk, so the slow ones have gaps to account for.
-KEPT = max(MEGABYTES * 1_000_000 // 4, 8_000_000)
+KEPT = max(MEGABYTES * 1_000_000 // 8, 8_000_000)
 FILTERS = (
     ("", 1),
     ("&level=error", 1000),
@@ -150,7 +150,7 @@ def sampling(stage: Stage) -> Iterator[None]:
 
 
 def followers() -> list[dict[str, Any]]:
-    """A third raw, the others as records: of one log or all, filtered or not; a tenth reads nothing."""
+    """A third raw, the others as records: of one log or all four, filtered or not; a tenth reads nothing."""
     choose = random.Random(20_260_801)
     found: list[dict[str, Any]] = []
     for number in range(FOLLOWERS):
