@@ -33,8 +33,8 @@ from bench.processes import Processes, environment
 
 from hostler.testing.ports import free_port, wait_until
 
-MEGABYTES = int(os.environ.get("HOSTLER_PROOF_MB", "40"))
-FOLLOWERS = int(os.environ.get("HOSTLER_PROOF_FOLLOWERS", "40"))
+MEGABYTES = int(os.environ.get("HOSTLER_PROOF_MB", "30"))
+FOLLOWERS = int(os.environ.get("HOSTLER_PROOF_FOLLOWERS", "30"))
 # What a busy Hostler may hold beside what it has at rest: buffers of the sockets, a quarter of a megabyte for
 # each follower that reads files, and what waits for the disk.
 GROWTH_MB = 96 + FOLLOWERS * 0.75
