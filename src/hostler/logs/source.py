@@ -62,8 +62,8 @@ class SourceLog(LogMonitor):
     """A monitor that knows when and how each of its bytes came. The hub is its only maker."""
 
     __slots__ = (
-        "_dropped", "_first_seq", "_limiter", "_now", "_numbers", "_put", "_rings", "_rows", "_run", "born",
-        "journal", "stream",
+        "_dropped", "_first_seq", "_limiter", "_mark", "_marked", "_now", "_numbers", "_put", "_rings",
+        "_rows", "_run", "born", "journal", "stream",
     )  # fmt: skip
 
     def __init__(
@@ -86,6 +86,8 @@ class SourceLog(LogMonitor):
         self._put: Callable[[str, Row, bytes], None] | None = None
         self._run = first_run
         self._first_seq = first_seq
+        self._marked: Row | None = None
+        self._mark = ""  # of the entry `_marked`
         self.born = (first_seq, self.start)
         """`(seq, position)` at which it begins in this life of Hostler."""
         self._limiter: Callable[[int], int] | None = None
@@ -184,14 +186,19 @@ class SourceLog(LogMonitor):
     @property
     def newest_seq(self) -> int:
         """The number of the newest entry; of a log without any, the newest of an earlier life."""
-        return self.journal.newest or self._first_seq
+        rows = self._rows
+        return rows[-1][0] if rows else self._first_seq
 
     def mark(self) -> str:
         """The cursor behind the newest entry: what comes next is what follows it."""
-        seq = self.newest_seq
-        entry = self.journal.get(seq)
-        offset = entry.end - entry.start if entry is not None else 0
-        return f"{self.epoch}:{seq}.{offset}.{self.end}"
+        if not self._rows:
+            return f"{self.epoch}:{self._first_seq}.0.{self.end}"
+        row = self._rows[-1]
+        if row is not self._marked:
+            # Each request asks; an engine that prints nothing meanwhile has one answer for all of them.
+            self._marked = row
+            self._mark = f"{self.epoch}:{row[0]}.{row[2] - row[1]}.{row[2]}"
+        return self._mark
 
     def begin_run(self, number: int) -> None:
         self._run = number

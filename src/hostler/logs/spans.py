@@ -25,20 +25,18 @@ class RequestSpans:
     def __init__(self, limit: int = MAX_SPANS) -> None:
         self._spans: OrderedDict[bytes, Span] = OrderedDict()
         self._limit = limit
-        self._after = ""
 
     def __len__(self) -> int:
         return len(self._spans)
 
     def begin(self, request_id: bytes, model: str, run: int, after: str) -> Span:
         """A request begins to use a run."""
-        if after != self._after:
-            self._after = after
-        # An engine that prints nothing leaves one cursor for all of them: it is kept once.
-        span = self._spans[request_id] = Span(model, run, self._after)
-        self._spans.move_to_end(request_id)
-        if len(self._spans) > self._limit:
-            self._spans.popitem(last=False)
+        spans = self._spans
+        if request_id in spans:
+            del spans[request_id]  # its place is behind all others now
+        elif len(spans) >= self._limit:
+            spans.popitem(last=False)
+        span = spans[request_id] = Span(model, run, after)
         return span
 
     def find(self, request_id: bytes) -> Span | None:
