@@ -242,16 +242,35 @@ def test_bytes_after_the_answer_spoil_the_connection(extra: bytes) -> None:
     assert transport.closed
 
 
-def test_a_second_answer_in_the_same_read_is_not_taken_for_anybodys() -> None:
+@pytest.mark.parametrize("answer", [SIZED, CHUNKED, TRAILED, CONTINUED])
+@pytest.mark.parametrize(
+    "behind",
+    [
+        SIZED.replace(b"hello", b"other"),
+        CHUNKED,
+        SWITCH,
+        b"x",
+        b"HTTP/1.1 999 What\r\n\r\n",
+        b"\r\n",
+        SIZED[:30],
+    ],
+    ids=["sized", "chunked", "switch", "rubbish", "no status", "empty line", "half a head"],
+)
+def test_what_comes_behind_an_answer_in_the_same_read_is_nobodys(answer: bytes, behind: bytes) -> None:
+    """The answer is whole, and told once, with its own head; what carried more is not used again."""
     connection, transport, keeper = connect()
     sink = Recorder()
     connection.send(b"", b"", sink, method="POST")
 
-    connection.data_received(SIZED + SIZED.replace(b"hello", b"other"))
+    connection.data_received(answer + behind)
 
-    assert sink.body == b"hello"
-    assert transport.closed
-    assert keeper.kept == []
+    assert sink.head is not None
+    assert sink.head.status == 200
+    assert sink.head.headers
+    assert (sink.body, sink.ended, sink.error) == (b"hello", 1, None)
+    if behind != b"\r\n":  # which RFC 9112 (section 2.2) has a reader overlook
+        assert transport.closed
+        assert keeper.kept == []
 
 
 @pytest.mark.parametrize("head", [b"Content-Length: 5", b"Transfer-Encoding: chunked", b"X: y"])

@@ -215,13 +215,12 @@ class Connection(asyncio.Protocol):
                 return
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as stopped:
-            self._switch(data[stopped.args[0] :])
-            return
-        except httptools.HttpParserError as error:
-            self._flush()
-            self._fail(f"its answer is not valid HTTP ({error})")
-            return
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            if not self._complete:
+                self._stopped(error, data)
+                return
+            # The answer is whole. What came behind it is nobody's, but spoils the connection.
+            self._reusable = False
         if self._pieces:
             self._barren = 0
             self._flush()
@@ -266,6 +265,8 @@ class Connection(asyncio.Protocol):
             self._pending_headers.append((name.lower(), value or b""))
 
     def on_headers_complete(self) -> None:
+        if self._complete:
+            return  # there is one head
         status = self._parser.get_status_code()
         if not 100 <= status <= 599:
             raise ValueError(f"no such status: {status}")
@@ -305,6 +306,14 @@ class Connection(asyncio.Protocol):
             self._own = len(self._pieces)
 
     # -- inner ------------------------------------------------------------------------------------------
+
+    def _stopped(self, error: Exception, data: bytes) -> None:
+        """The parser did not get to the end of `data`."""
+        if isinstance(error, httptools.HttpParserUpgrade):
+            self._switch(data[error.args[0] :])
+        else:
+            self._flush()
+            self._fail(f"its answer is not valid HTTP ({error})")
 
     def _switch(self, early: bytes) -> None:
         head, sink = self._switched, self._sink
