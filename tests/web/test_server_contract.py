@@ -68,7 +68,9 @@ class Connection:
     """A protocol of ours (or uvicorn's) with `app` behind it."""
 
     def __init__(self, app: App, kind: type[HttpToolsProtocol] = HostlerProtocol) -> None:
-        config = uvicorn.Config(cast("Any", app), http=kind, ws="none", lifespan="off", log_config=None)
+        config = uvicorn.Config(
+            cast("Any", app), http=kind, ws="none", lifespan="off", log_config=None, proxy_headers=False
+        )
         config.load()
         self.state = ServerState()
         self.protocol = kind(config, self.state, {}, asyncio.get_running_loop())

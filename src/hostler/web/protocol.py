@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import httptools
 
@@ -65,7 +65,8 @@ class HostlerProtocol(CycleProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_head_timer()
-        self._stop_holding()
+        if self._held:
+            self._open_held()  # what has been asked leaves its line in the log
         if self._linger_timer is not None:
             self._linger_timer.cancel()
         super().connection_lost(exc)
@@ -79,6 +80,14 @@ class HostlerProtocol(CycleProtocol):
         edges, self._edges = self._edges, []
         for edge in edges:
             edge.lost()
+        if isinstance(cast("object", self.cycle), Call):
+            # They refer to each other: only a collector could free them.
+            self.cycle = None  # type: ignore[assignment]
+
+    def shutdown(self) -> None:
+        if self._held:
+            self._open_held()  # its head was here before the end began
+        super().shutdown()
 
     def resume_writing(self) -> None:
         super().resume_writing()
