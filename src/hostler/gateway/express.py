@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hostler import aio
-from hostler.errors import HostlerError, RequestCancelled, UpstreamFailed
+from hostler.errors import InternalError, RequestCancelled, UpstreamFailed
 from hostler.gateway import paths
 from hostler.gateway.answers import add_log_url, error_answer, error_event
 from hostler.gateway.body import peek_json
@@ -27,9 +27,10 @@ from hostler.gateway.upstream import STALE_SECONDS, took_too_long
 from hostler.metrics.record import NOTHING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Coroutine, Mapping
 
     from hostler.config.schema import ApiKey, Model
+    from hostler.errors import HostlerError
     from hostler.fleet.lease import Held
     from hostler.gateway.connection import Connection, ResponseHead
     from hostler.gateway.edge import Call
@@ -63,7 +64,7 @@ def serve_now(gateway: Gateway, call: Call, ended: Ended) -> bool:
         if not target.filter.idle:
             body = target.filter.apply(body, kind, name)
         gateway.budget.take(len(call.body))
-    except HostlerError:
+    except Exception:  # noqa: BLE001 - `request` finds out again and says so, were it a bug
         return False
     model = target.model
     held = gateway.fleet.lease_now(model.id)
@@ -102,6 +103,7 @@ class Express(Passage):
         "request_id",
         "response_headers",
         "status",
+        "told",
     )
 
     method = "POST"
@@ -135,6 +137,7 @@ class Express(Passage):
         self.request_id = request_id(call.given.get(b"x-request-id", b""))
         self.response_headers: Headers = []
         self.status = 0
+        self.told = 0  # bytes of an answer of our own
         self.events = False
         self._span = gateway.spans.begin(self.request_id, model.id, held.lease.run, held.slot.log.mark())
 
@@ -202,8 +205,7 @@ class Express(Passage):
 
     def on_head(self, head: ResponseHead) -> None:
         if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+            self._stop_timer()
         self._again = None
         gateway, status = self._gateway, head.status
         gateway.budget.give(len(self._call.body))
@@ -239,7 +241,7 @@ class Express(Passage):
         waited = self._gateway.clock.monotonic() - self.began
         if again is not None and isinstance(error, ConnectionLost) and waited <= STALE_SECONDS:
             # A warm connection that the engine had just closed: it has seen nothing of the request.
-            self._work = aio.spawn(self._ask_again(again, error), name=f"ask {self.model} again")
+            self._start(self._ask_again(again, error), f"ask {self.model} again")
         else:
             self._tell_failure(error)
 
@@ -257,6 +259,11 @@ class Express(Passage):
         self._finish()
 
     # -- inner ------------------------------------------------------------------------------------------
+
+    def _stop_timer(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
 
     def _took_too_long(self, patience: float) -> None:
         self._timer = None
@@ -277,12 +284,23 @@ class Express(Passage):
     def _tell_failure(self, error: UpstreamFailed) -> None:
         if self._work is not None:
             self._work.cancel()
-        self._work = aio.spawn(self._fail(error), name=f"tell of a failure of {self.model}")
+        self._start(self._fail(error), f"tell of a failure of {self.model}")
+
+    def _start(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        self._work = aio.spawn(work, name=name, on_error=self._went_wrong)
+
+    def _went_wrong(self, name: str, error: BaseException) -> None:
+        """The last resort: nobody awaits that work, and the request must end."""
+        self._gateway.log.error(f"unexpected {type(error).__name__} while serving {self.path}: {error}")
+        if self._held is not None:
+            self._connection.abandon()
+            self._answer_failure(InternalError("Hostler failed to serve this request; its log says why"))
 
     async def _fail(self, broken: UpstreamFailed) -> None:
         """Tell the client what is known, as far as it can still be told."""
         held = self._held
         assert held is not None
+        self._stop_timer()
         # A client that sees the break and asks again must not meet an engine that is as good as dead.
         self._answer_failure(await explained(self._gateway.fleet, broken, held.lease))
 
@@ -297,6 +315,7 @@ class Express(Passage):
             accept = call.given.get(b"accept", b"")
             self.status, headers, body = error_answer(error, path=self.asked_path, accept=accept)
             headers.append((b"x-request-id", self.request_id))
+            self.told = len(body)
             writer.begin(self.status, headers, len(body))
             writer.write(body)
             writer.end()
@@ -327,7 +346,7 @@ class Express(Passage):
         assert held is not None
         self._held = None
         if self._timer is not None:
-            self._timer.cancel()
+            self._stop_timer()
         self._span.until = held.slot.log.newest_seq
         gateway.fleet.let_go(held)
         gateway.in_flight.remove(self)

@@ -103,7 +103,7 @@ class WebApp:
                 call.given,
                 call.client,
                 request.status,
-                request.sent,
+                request.sent + request.told,
                 seconds,
                 request.request_id,
             )
