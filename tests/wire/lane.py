@@ -31,6 +31,15 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
+async def wait(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """An engine that thinks, until it is left."""
+    await reader.read(1)
+
+
+async def close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """An engine that ends the connection."""
+
+
 class Lane:
     """Which way requests take, and those that took the short one."""
 
