@@ -163,7 +163,7 @@ async def ended(
 ) -> dict[str, Any]:
     """The row of the newest request, which ended so: what the log and the activity say of it is the same.
 
-    `size` is what the access line says, `sent` what the row does: there an answer of our own has no bytes.
+    `size` is what the access line says, `sent` what the row does: there what is of our own has no bytes.
     """
     row = await left_behind(front, count)
     assert (row["resp_status_code"], row["error_kind"]) == (status, kind)

@@ -45,7 +45,7 @@ async def test_an_engine_that_breaks_off(lane: Lane, raw: bytes, event: bool) ->
             assert json.loads(last[6:])["src"] == "hostler"
             said = said[: -len(last)]
         assert b"hostler" not in said
-        row = await ended(front, status=200, size=len(said), kind="engine")
+        row = await ended(front, status=200, size=len(answer.body), sent=len(said), kind="engine")
         assert row["error_msg"].startswith("a: the engine at ")
         assert front.log("proxy").history().count(row["error_msg"].encode()) == 1
     lane.took(1)

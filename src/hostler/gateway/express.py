@@ -137,7 +137,7 @@ class Express(Passage):
         self.request_id = request_id(call.given.get(b"x-request-id", b""))
         self.response_headers: Headers = []
         self.status = 0
-        self.told = 0  # bytes of an answer of our own
+        self.told = 0  # bytes of our own that the client got
         self.events = False
         self._span = gateway.spans.begin(self.request_id, model.id, held.lease.run, held.slot.log.mark())
 
@@ -327,7 +327,9 @@ class Express(Passage):
                 self.observed.broke(error)
             writer.flush()
             if self.at_border and self.events:
-                writer.write(error_event(error, self.asked_path))
+                event = error_event(error, self.asked_path)
+                writer.write(event)
+                self.told = len(event)
         elif self.observed is not None:
             self.observed.failed(error)
         self._finish()

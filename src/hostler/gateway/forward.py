@@ -178,6 +178,7 @@ async def _relay_to(
     request.started = True
     writer.begin(head.status, headers, head.length)
     relay = request.relay = Relay(writer, answer.connection, request.observed)
+    event = b""
     try:
         answer.hand_over(relay)
         if not relay.done.done():
@@ -187,13 +188,14 @@ async def _relay_to(
         writer.flush()
         error = await _told(broken, request, explain)
         if relay.at_border and takes_events(head):
-            writer.write(error_event(error, request.scope["path"]))
+            event = error_event(error, request.scope["path"])
+            writer.write(event)
         request.edge.abort()
     else:
         writer.end()
     finally:
         relay.close()
-        request.scope[PAST_SEND] = head.status, request.sent
+        request.scope[PAST_SEND] = head.status, request.sent + len(event)
 
 
 async def _go_on(request: Request, answer: Exchange, head: ResponseHead, explain: Explain) -> None:
