@@ -9,10 +9,11 @@ from typing import Any, Never
 import pytest
 
 from hostler.config.schema import ApiKey, Telemetry
+from hostler.core import ModelId
 
 from .client import TruncatedError, request
 from .lane import EVENT, EVENTS, OK, Engine, Lane, asked, chunk, ended, lane, left_behind, told, wait, warm
-from .server import CHAT, question, raw_engine, turn, until
+from .server import CHAT, config, question, raw_engine, turn, until
 
 __all__ = ["lane"]
 
@@ -156,6 +157,37 @@ async def test_the_trace_of_a_client_goes_on(lane: Lane) -> None:
             await left_behind(front, 2)
     assert bytes.fromhex(parent.split("-")[1]) in b"".join(collector.bodies)
     lane.took(1)
+
+
+async def test_a_key_that_was_taken_away_opens_nothing(lane: Lane) -> None:
+    """Not even where the same client has shown it before, on the same connection."""
+    key = [("x-api-key", "k")]
+    async with warm(settings={"api_keys": (ApiKey("k"),)}, headers=key) as (front, engine):
+        client = await front.connect()
+        assert (await client.ask("POST", CHAT, question("a"), key)).status == 200
+        model = front.hostler.config.models[ModelId("a")]
+        front.hostler.replace(config(model, api_keys=(ApiKey("other"),)))
+        assert (await client.ask("POST", CHAT, question("a"), key)).status == 401
+        front.hostler.replace(config(model))
+        assert (await client.ask("POST", CHAT, question("a"), key)).status == 200
+        assert engine.header("x-api-key") == ["k"]  # nobody asks for it here any more
+    lane.took(2)
+
+
+async def test_a_connection_header_cannot_take_away_what_an_engine_needs(lane: Lane) -> None:
+    wish = [("connection", "host, content-length, x-forwarded-for, x-request-id"), ("x-request-id", "mine")]
+    async with warm() as (front, engine):
+        client = await front.connect()
+        for model in ("a", "a", "nobody", "a"):
+            await client.ask("POST", CHAT, question(model), wish)
+            assert len(engine.header("host")) == 1
+            assert engine.header("content-length") == [str(len(engine.bodies[-1]))]
+        assert engine.header("host")[0].startswith("127.0.0.1:")
+        assert [engine.header(name) for name in ("x-forwarded-for", "x-request-id")] == [
+            ["127.0.0.1"],
+            ["mine"],
+        ]
+    lane.took(3)
 
 
 # -- clients that leave, operators that cancel -------------------------------------------------------------

@@ -156,7 +156,7 @@ class Express(Passage):
                 fields = b"".join([b"%b: %b\r\n" % pair for pair in sent])
         connection = self._connection
         origin = connection.origin
-        if b"host" not in call.given:
+        if not known.has_host:
             fields += b"host: %b\r\n" % origin.authority
         target = (origin.prefix + self.path).encode()
         head = b"POST %b HTTP/1.1\r\n%b\r\n" % (target, fields)

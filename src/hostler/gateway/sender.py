@@ -21,13 +21,15 @@ if TYPE_CHECKING:
 class Known(NamedTuple):
     """What follows from the headers under one ring of keys: the key, and what an engine gets of them.
 
-    `fields` are `headers` as bytes; the request's id and its length are not among them.
+    `fields` are `headers` as bytes; the request's id and its length are not among them. `has_host` says
+    whether `Host` is: `Connection` may have taken it away.
     """
 
     keys: KeyRing
     key: ApiKey | None
     headers: Headers
     fields: bytes
+    has_host: bool
 
 
 class Sender:
@@ -64,5 +66,6 @@ class Sender:
                 self.headers, self.given, client=client, length=None, drop_credentials=bool(keys)
             )
             fields = b"".join([b"%b: %b\r\n" % pair for pair in headers])
-            known = self.known = Known(keys, key, headers, fields)
+            has_host = any(name == b"host" for name, _ in headers)
+            known = self.known = Known(keys, key, headers, fields, has_host)
         return known
