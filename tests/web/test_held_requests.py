@@ -150,6 +150,34 @@ async def test_what_is_not_simple_is_not_held(data: bytes) -> None:
     protocol.connection_lost(None)
 
 
+AGAIN = {
+    "longer": (HEAD.replace(b": 4", b": 11") + b"longer body", b"longer body"),
+    "shorter": (HEAD.replace(b": 4", b": 1") + b"x", b"x"),
+    "another client": (ASKED.replace(b"host: h", b"host: h\r\nx: y"), b"body"),
+    "too long": (HEAD.replace(b": 4", b": 65537") + b"x" * 65_537, None),
+    "another method": (ASKED.replace(b"POST", b"PUT"), None),
+    "an old client": (ASKED.replace(b"1.1", b"1.0"), None),
+    "no length": (HEAD.replace(b"content-length: 4", b"transfer-encoding: chunked") + b"0\r\n\r\n", None),
+}
+
+
+@pytest.mark.parametrize(("data", "offered"), AGAIN.values(), ids=AGAIN.keys())
+async def test_the_same_headers_do_not_make_it_the_same_request(data: bytes, offered: bytes | None) -> None:
+    app = App()
+    connection, protocol = fed(app)
+    for _ in range(2):
+        await connection.feed(ASKED)
+        answer(app.calls[-1])
+    await connection.feed(data)
+
+    assert [call.body for call in app.calls[2:]] == ([] if offered is None else [offered])
+    assert len(app.asked) == (offered is None)
+    for call in app.calls[2:]:
+        length = next(value for name, value in call.headers if name == b"content-length")
+        assert int(length) == len(call.body)
+    protocol.connection_lost(None)
+
+
 async def test_a_body_that_takes_long_is_waited_for_in_the_ordinary_way(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
