@@ -51,3 +51,24 @@ async def test_what_is_added_while_a_batch_is_done_is_the_next_one() -> None:
     batch.flush()
 
     assert done == [[1], [9]]
+
+
+async def test_a_share_at_a_time_leaves_turns_to_others() -> None:
+    done: list[list[int]] = []
+    batch: Batch[int] = Batch(done.append, seconds=0.0, most=100, share=2)
+    for number in range(5):
+        batch.add(number)
+    turns = 0
+    while sum(map(len, done)) < 5:
+        await asyncio.sleep(0)
+        turns += 1
+
+    assert done == [[0, 1], [2, 3], [4]]
+    assert turns >= 3
+    batch.add(5)
+    batch.add(6)
+    batch.add(7)
+    batch.flush()
+    assert done[-1] == [5, 6, 7]
+    await asyncio.sleep(0)
+    assert len(done) == 4

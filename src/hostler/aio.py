@@ -22,34 +22,47 @@ _alive: set[asyncio.Task[Any]] = set()
 class Batch(Generic[T]):
     """Gathers what is cheaper to do for many at once: `work` gets it `seconds` after the first, or at `most`.
 
-    Only the event loop's thread may call it.
+    With `share`, it gets no more than that many in one turn of the event loop, so that nothing else waits for
+    all of them. Only the event loop's thread may call it.
     """
 
-    __slots__ = ("_items", "_most", "_seconds", "_timer", "_work")
+    __slots__ = ("_handle", "_items", "_most", "_seconds", "_share", "_work")
 
-    def __init__(self, work: Callable[[list[T]], None], *, seconds: float, most: int) -> None:
+    def __init__(
+        self, work: Callable[[list[T]], None], *, seconds: float, most: int, share: int | None = None
+    ) -> None:
         self._work = work
         self._seconds = seconds
         self._most = most
+        self._share = share
         self._items: list[T] = []
-        self._timer: asyncio.TimerHandle | None = None
+        self._handle: asyncio.Handle | None = None
 
     def add(self, item: T) -> None:
         """Have `item` done in a moment; needs the running loop."""
         self._items.append(item)
         if len(self._items) >= self._most:
             self.flush()
-        elif self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._seconds, self.flush)
+        elif self._handle is None:
+            self._handle = asyncio.get_running_loop().call_later(self._seconds, self._due)
 
     def flush(self) -> None:
         """Do now what waits, if anything does."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
         items, self._items = self._items, []
         if items:
             self._work(items)
+
+    def _due(self) -> None:
+        share = self._share
+        if share is None or len(self._items) <= share:
+            self.flush()
+            return
+        now, self._items = self._items[:share], self._items[share:]
+        self._handle = asyncio.get_running_loop().call_soon(self._due)
+        self._work(now)
 
 
 def spawn(
