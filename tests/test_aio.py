@@ -72,3 +72,14 @@ async def test_a_share_at_a_time_leaves_turns_to_others() -> None:
     assert done[-1] == [5, 6, 7]
     await asyncio.sleep(0)
     assert len(done) == 4
+
+
+async def test_a_full_batch_is_relieved_by_a_share_and_stays_bounded() -> None:
+    done: list[list[int]] = []
+    batch: Batch[int] = Batch(done.append, seconds=60, most=6, share=2)
+    for number in range(9):
+        batch.add(number)
+
+    assert done == [[0, 1], [2, 3]]
+    batch.flush()
+    assert done[2:] == [[4, 5, 6, 7, 8]]

@@ -42,7 +42,7 @@ class Batch(Generic[T]):
         """Have `item` done in a moment; needs the running loop."""
         self._items.append(item)
         if len(self._items) >= self._most:
-            self.flush()
+            self._do(self._share)
         elif self._handle is None:
             self._handle = asyncio.get_running_loop().call_later(self._seconds, self._due)
 
@@ -60,8 +60,15 @@ class Batch(Generic[T]):
         if share is None or len(self._items) <= share:
             self.flush()
             return
-        now, self._items = self._items[:share], self._items[share:]
         self._handle = asyncio.get_running_loop().call_soon(self._due)
+        self._do(share)
+
+    def _do(self, share: int | None) -> None:
+        """Let the oldest be worked on; all of them, where there are no shares."""
+        if share is None:
+            self.flush()
+            return
+        now, self._items = self._items[:share], self._items[share:]
         self._work(now)
 
 
