@@ -221,8 +221,12 @@ class Connection(asyncio.Protocol):
                 return
             # The answer is whole. What came behind it is nobody's, but spoils the connection.
             self._reusable = False
-        if self._pieces:
+        pieces = self._pieces
+        if pieces:
             self._barren = 0
+            if not (in_head or self._complete or pieces[1:]):
+                sink.on_data(pieces.pop())  # nearly always: one piece, in the middle of an answer
+                return
             self._flush()
         elif not in_head:
             self._barren += len(data)
