@@ -66,6 +66,8 @@ async def test_what_else_goes_the_ordinary_way(lane: Lane) -> None:
         assert (await front.ask("POST", CHAT, body | {"x": "y" * 70_000})).body == b"ok"
         assert (await front.ask("POST", f"/upstream/a{CHAT}", body)).body == b"ok"
         assert (await front.chat("nobody")).status == 404
+        capitals = [("content-type", "MULTIPART/FORM-DATA; boundary=x")]
+        assert (await front.ask("POST", CHAT, body, capitals)).status == 400
         assert (await front.ask("POST", CHAT, b"[]")).status == 400
         assert (await front.ask("POST", CHAT, b"")).status == 400
         assert len(engine.heads) == 6

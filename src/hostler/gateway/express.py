@@ -49,7 +49,7 @@ def serve_now(gateway: Gateway, call: Call, ended: Ended) -> bool:
     """Begin to serve `call`, or say False and leave everything as it was."""
     given = call.given
     kind = given.get(b"content-type", b"")
-    if gateway.profiles.pins or b"form" in kind or b"x-server-timing" in given:
+    if gateway.profiles.pins or b"form" in kind.lower() or b"x-server-timing" in given:
         return False
     body = call.body
     try:
