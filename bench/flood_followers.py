@@ -64,7 +64,7 @@ class Follower:
             return quiet and self.check.offset == end["end"] - end["run_start"]
         ends = {name: finish[name]["end"] for name in self.check.at}
         told = sum(self.check.at.values()) + self.check.together
-        return self.check.at == ends or (not self.log and told >= sum(ends.values()))
+        return self.check.at == ends or (not self.log and told == sum(ends.values()))
 
     async def run(self) -> None:
         """Follow until the end, over as many connections as it takes."""

@@ -44,6 +44,13 @@ class State:
         """Whether the buffer has passed what comes next."""
         return self.position < self.source.start
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether the buffer and its index have all that comes next."""
+        rows = self.source.journal.rows
+        known = bool(rows) and (rows[0][0] <= self.seq or rows[0][1] < self.position)
+        return known and self.find is None and not self.behind_memory
+
     def begin(self, seq: int, position: int) -> None:
         """Begin there, in memory."""
         self.seq, self.position = seq, position
@@ -93,6 +100,15 @@ class Merge:
     def total(self) -> int:
         """The sum of the positions at which the logs go on."""
         return sum(state.pieces[0].start if state.pieces else state.position for state in self)
+
+    def pass_vanished(self) -> int:
+        """Leave out what is gone directly behind where each log goes on; how many bytes that is."""
+        size = 0
+        for state in self:
+            while state.pieces and state.pieces[0].vanished:
+                gone = state.pieces.popleft()
+                size += gone.end - gone.start
+        return size
 
     async def next(self, *, until_now: bool) -> Piece | None:
         """The oldest piece that no log has given yet; None when there is none.
@@ -146,6 +162,9 @@ class Merge:
 
     async def _fill(self, state: State) -> bool:
         """Get the next pieces of one log; whether that took time."""
+        # Memory is quicker, and in files that are short of room the oldest bytes of a log that is seldom
+        # written to may be gone while it holds them.
+        state.from_files = state.from_files and not state.in_memory
         if self.files is not None and (state.from_files or state.behind_memory):
             await self._fill_from_files(state, self.files)
             return True
@@ -161,7 +180,7 @@ class Merge:
             await files.flushed()
         pieces = await asyncio.to_thread(_read, files.archive, state)
         if pieces:
-            state.pieces.extend(pieces)
+            state.pieces.extend(self._held(state, pieces))
             return
         if not complete:
             return  # it was at the end of what was on disk, not of what was written
@@ -172,6 +191,24 @@ class Merge:
             seq = max(state.seq, last)
             state.pieces.append(self._gap(source, seq, state.position, passed))
             state.begin(seq, passed)
+
+    def _held(self, state: State, pieces: list[Piece]) -> list[Piece]:
+        """Pieces of the files, up to bytes that are gone from them and held in memory."""
+        source = state.source
+        rows = source.journal.rows
+        held = max(source.start, rows[0][1]) if rows else source.end
+        for place, piece in enumerate(pieces):
+            if piece.vanished and held < piece.end:
+                seq = source.journal.at(held)
+                begin = max(piece.start, held)
+                found = pieces[:place]
+                if piece.start < begin:
+                    entry = next(source.journal.after(seq), piece.entry)
+                    found.append(Piece(source.name, entry, piece.start, begin, kind=GAP))
+                state.from_files = False
+                state.begin(seq, begin)
+                return found
+        return pieces
 
     def _gap(self, source: SourceLog, seq: int, start: int, end: int) -> Piece:
         entry = Entry(seq, start, end, self._clock.timestamp(), source.stream, source.run, GAP)

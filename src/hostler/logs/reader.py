@@ -89,6 +89,8 @@ class RecordReader:
             else:
                 self._start_by(state, origin)
         if place is not None:
+            if place.order == (0, 0):  # nothing was had, of whichever logs
+                place = replace(place, total=None if self._single else 0, view=self._view)
             self._after = place
             self._settled = False
             self._lines.resume(place)
@@ -147,8 +149,12 @@ class RecordReader:
 
     def _back_up(self, state: State, lowest: int) -> None:
         """Go to where lines began that were open at the place; nothing is given twice."""
+        rows = state.source.journal.rows
+        if not state.from_files:
+            # What was handed out before its end is told by where entries end.
+            lowest = max(lowest, rows[0][1]) if rows else state.position
         position = max(lowest, state.position - BACK)
-        if position == state.position:
+        if position >= state.position:
             return
         seq = min(state.seq, state.source.journal.at(position))
         state.begin(seq, position)
@@ -220,35 +226,55 @@ class RecordReader:
             self.whole_after = max(self.whole_after, (piece.entry.seq, offset if offset > 0 else -1))
 
     def _take(self, piece: Piece) -> None:
-        after = self._after
         if not self._settled:
-            if (piece.entry.seq, piece.offset) <= after.order:
+            at = self._cursor_in(piece)
+            if at >= piece.end and (piece.end > piece.start or at > piece.end):
                 self._feed(piece)
                 return
-            at = piece.entry.start + after.offset
-            if piece.entry.seq == after.seq and piece.kind == DATA and piece.start < at < piece.end:
-                self._feed(replace(piece, end=at, data=piece.data[: at - piece.start]))
+            if at > piece.start:
+                if piece.kind == DATA:
+                    self._feed(replace(piece, end=at, data=piece.data[: at - piece.start]))
                 piece = replace(piece, start=at, data=piece.data[at - piece.start :])
-            self._settle()
+            if self._settle(piece):
+                return
         self._feed(piece)
 
-    def _feed(self, piece: Piece) -> None:
-        if self._settled:
-            self._pending.extend(self._lines.feed(piece))
-            return
-        after = self._after.order
-        self._pending.extend(record for record in self._lines.feed(piece) if record.place.order > after)
+    def _cursor_in(self, piece: Piece) -> int:
+        """Up to which position a piece was had before; behind its end for an event that was."""
+        after = self._after
+        had = (piece.entry.seq, piece.offset) <= after.order
+        if piece.kind == DATA or piece.vanished:
+            if after.position is not None:
+                return min(max(after.position, piece.start), piece.end)
+            if piece.kind == DATA and piece.entry.seq == after.seq:
+                return min(max(piece.entry.start + after.offset, piece.start), piece.end)
+            return piece.end if had else piece.start
+        return piece.end + 1 if had else piece.start
 
-    def _settle(self) -> None:
-        """Everything up to the cursor was read again; of lines that were open there, some may be gone."""
+    def _feed(self, piece: Piece) -> None:
+        records = self._lines.feed(piece)
         if self._settled:
-            return
+            self._pending.extend(records)
+        else:
+            deque(records, maxlen=0)  # they were had
+
+    def _settle(self, piece: Piece | None = None) -> bool:
+        """Everything up to the cursor was read again; of lines that were open there, some may be gone.
+
+        `piece` comes next; whether it is bytes that are gone, and was counted here.
+        """
         self._settled = True
         missed = max(0, self._after.open - self._lines.unfinished)
-        found = self._lines.total if self._lines.total is not None else self._merge.total
-        if self._after.total is not None and self._after.view == self._view and not self._single:
-            # Of some of these logs the bytes directly behind the cursor are gone.
+        found = self._lines.total if piece is not None else self._merge.total
+        counted = False
+        if found is not None and self._after.total is not None and self._after.view == self._view:
+            # Of some of these logs the bytes directly behind the cursor are gone. Where in each of them the
+            # cursor was is not known, so a gap may begin before it: only the sum says how many were not had.
+            counted = piece is not None and piece.vanished
+            found += piece.end - piece.start if counted and piece is not None else 0
+            found += self._merge.pass_vanished()
             missed += max(0, found - self._after.total)
+            self._lines.total = found
         if missed > 0:
             name = next(iter(self._merge.states), "proxy") if self._single else ""
             total = None if self._single else found
@@ -259,6 +285,7 @@ class RecordReader:
             self._pending.append(
                 Record(GAP, name, 0, "stdout", self._clock.timestamp(), place, missed=missed)
             )
+        return counted
 
     async def _wait(self) -> bool:
         """Until some log has more, or an unfinished line has waited long enough; False when no log will."""

@@ -23,7 +23,8 @@ LINE = "line"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A place in all logs together, or in one: after `offset` bytes of entry `seq`.
+    """A place in all logs together, or in one: after `offset` bytes of entry `seq`. (Before it, where the
+    offset is negative: bytes are held for longer than what is known of their entries.)
 
     `position` is where that is in the log itself, for a reader of one log; None for a reader of several.
     `total` is the sum of the positions of all logs of a reader of several, and `view` says which logs these
@@ -145,9 +146,6 @@ class Lines:
             # What was cut off by them will not be finished.
             yield from self.flush(piece.source)
         entry = piece.entry
-        missed: int | None = piece.missed
-        if piece.kind == GAP and entry.info is not None and "missed" in entry.info:
-            missed = entry.info["missed"]
         place = self._place(entry, piece.end)
         yield Record(
             piece.kind,
@@ -156,7 +154,7 @@ class Lines:
             entry.stream,
             entry.time,
             place,
-            missed=missed if piece.kind == GAP else 0,
+            missed=piece.missed,
             info=entry.info if piece.kind != GAP else None,
         )
 
@@ -204,8 +202,7 @@ class Lines:
         known = level_of(data[:400].decode("utf-8", "replace"))
         if known is not None:
             line.level = known
-        # A stretch of a line may lie before the entry that ends it: then it ends where that begins.
-        place = self._place(entry, max(end, entry.start))
+        place = self._place(entry, end)
         return Record(
             LINE,
             source,

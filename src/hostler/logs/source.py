@@ -28,12 +28,24 @@ class Piece:
     kind: str = DATA
 
     @property
-    def missed(self) -> int:
-        """How many bytes are gone."""
+    def vanished(self) -> bool:
+        """Whether it stands for bytes of this log that are gone; the only other gaps are those of which the
+        entry itself says how many bytes never came.
+        """
+        if self.kind != GAP:
+            return False
+        told = self.entry.kind == GAP and self.entry.info is not None and "missed" in self.entry.info
+        return not told or self.start < self.entry.start
+
+    @property
+    def missed(self) -> int | None:
+        """How many bytes a gap counts; None where nobody knows."""
         if self.kind != GAP:
             return 0
-        told = self.entry.info.get("missed") if self.entry.info is not None else None
-        return self.end - self.start if told is None else int(told)
+        if self.vanished or self.entry.info is None:
+            return self.end - self.start
+        told: int | None = self.entry.info["missed"]
+        return told
 
     def parts(self, size: int) -> Iterator[Piece]:
         """It in parts of at most `size` bytes; what is no data stays whole."""

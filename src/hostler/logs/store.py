@@ -33,7 +33,7 @@ from hostler.logs.records import LINE, Place, Record
 from hostler.logs.source import SourceLog
 
 _CURSOR = re.compile(
-    r"([!-9;-~]{1,64}):(\d{1,19})\.(\d{1,19})(?:\.(\d{1,19}))?(?:s(\d{1,19})\.(\d{1,6}))?"
+    r"([!-9;-~]{1,64}):(\d{1,19})\.(-?\d{1,19})(?:\.(\d{1,19}))?(?:s(\d{1,19})\.(\d{1,6}))?"
     r"((?:p\d{1,19}\.\d{1,19}){0,64})"
     r"(?:o(\d{1,19}))?",
     re.ASCII,
