@@ -98,6 +98,19 @@ def test_a_gap_does_not_count_what_was_had_before_the_cursor(names: tuple[str, .
     assert found == written
 
 
+def test_a_lost_stretch_is_one_gap() -> None:
+    """Not one for each write that it had."""
+    store = LogStore(LogHub(buffer_bytes=100))
+    for name in ("a", "b"):
+        for _ in range(50):
+            store.log(name).take(b"w" * 9 + b"\n", "stdout")
+    records = asyncio.run(store.read("a", "b", after=f"{store.epoch}:1.0"))
+    store.close()
+    gaps = [(record.model, record.missed) for record in records if record.kind == "gap"]
+    assert gaps == [("a", 400), ("b", 400)]
+    assert counted(records) == 1000
+
+
 @settings(max_examples=150, deadline=None)
 @given(
     steps=STEPS,

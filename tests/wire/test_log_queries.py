@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
+from hostler.logs.files import LogFiles
 from hostler.logs.source import SourceLog
 
 from .client import request
@@ -188,6 +190,36 @@ async def test_times_with_zones() -> None:
     assert [answer.body for answer in before] == [b""] * 3
 
 
+@pytest.mark.parametrize("files", [True, False])
+@pytest.mark.parametrize("models", [("a",), ("a", "b")])
+async def test_the_earliest_cursor_is_one_to_go_on_from(
+    tmp_path: Path, models: tuple[str, ...], *, files: bool
+) -> None:
+    """What a 410 says is taken with on_gap=fail, in memory and in files, of one log and of several."""
+    log_files = LogFiles(tmp_path, max_bytes=200_000, segment_bytes=20_000) if files else None
+    async with running(config(in_process("a", 1), in_process("b", 2)), files=log_files) as front:
+        query = "format=ndjson" + "".join(f"&model={name}" for name in models)
+        for name in models:
+            front.log(name).write(b"first\n")
+        first = (await front.get(f"/logs?{query}")).body.splitlines()[-1]
+        cursor = json.loads(first)["cursor"]
+        for number in range(4000):
+            for name in models:
+                front.log(name).write(b"%099d\n" % number)
+            if number % 200 == 0 and log_files is not None:
+                await log_files.flushed()
+        gone = await front.get(f"/logs?{query}&cursor={cursor}&on_gap=fail")
+        earliest = gone.error["details"]["earliest"]
+        held = await front.get(f"/logs?{query}&cursor={earliest}&on_gap=fail")
+
+    assert gone.status == 410
+    assert held.status == 200
+    records = [json.loads(line) for line in held.body.splitlines()]
+    assert {record["kind"] for record in records} == {"line"}
+    assert len(records) > 1000
+    assert records[-1]["text"] == f"{3999:099d}"
+
+
 async def test_a_cursor_whose_successors_are_gone() -> None:
     """Gaps with the number of bytes, or with on_gap=fail a 410 that says where there is something."""
     async with running(config(in_process("a", 1))) as front:
@@ -199,9 +231,14 @@ async def test_a_cursor_whose_successors_are_gone() -> None:
         query = f"format=ndjson&cursor={first['cursor']}"
         answers = [await front.get(f"{path}?{query}&on_gap=fail") for path in ("/logs/a", "/logs/stream/a")]
         records = [json.loads(line) for line in (await front.get(f"/logs/a?{query}")).body.splitlines()]
+        earliest = answers[0].error["details"]["earliest"]
+        held = await front.get(f"/logs/a?format=ndjson&cursor={earliest}&on_gap=fail")
 
     assert [answer.status for answer in answers] == [410, 410]
-    assert all(answer.error["details"]["earliest"] for answer in answers)
+    assert answers[1].error["details"]["earliest"] == earliest
+    assert held.status == 200
+    assert [json.loads(line)["text"] for line in held.body.splitlines()] == [r["text"] for r in records[1:]]
+    assert [record["kind"] == "gap" for record in records].index(False) == 1, "one gap, however many writes"
     given = sum(len(record["text"]) + 1 for record in records if record["kind"] == "line")
     missed = sum(record["missed"] for record in records if record["kind"] == "gap")
     assert given == log.capacity

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from hostler.clock import Clock
 from hostler.logs.archive import Archive, SegmentReader
 from hostler.logs.journal import GAP, Entry
-from hostler.logs.source import Piece, SourceLog
+from hostler.logs.source import Piece, SourceLog, joined
 
 if TYPE_CHECKING:
     from hostler.logs.files import LogFiles
@@ -169,7 +169,7 @@ class Merge:
             await self._fill_from_files(state, self.files)
             return True
         pieces, state.seq, state.position = state.source.pieces(state.seq, state.position, LIMIT)
-        state.pieces.extend(pieces)
+        state.pieces.extend(joined(pieces))
         return False
 
     async def _fill_from_files(self, state: State, files: LogFiles) -> None:
@@ -180,7 +180,7 @@ class Merge:
             await files.flushed()
         pieces = await asyncio.to_thread(_read, files.archive, state)
         if pieces:
-            state.pieces.extend(self._held(state, pieces))
+            state.pieces.extend(joined(self._held(state, pieces)))
             return
         if not complete:
             return  # it was at the end of what was on disk, not of what was written

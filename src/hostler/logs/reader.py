@@ -72,6 +72,7 @@ class RecordReader:
         self._parts: deque[Piece] = deque()
         self._floors: dict[str, int] = {}
         self.lost = False
+        """Whether something is gone directly behind the place where it began."""
         self.whole_after = (0, -1)
         """Up to this order not every record is there: of some log, older bytes were left out."""
 
@@ -166,17 +167,26 @@ class RecordReader:
         """Whether older bytes were left out, of what `Part.size` asked for."""
         return bool(self._floors) or self.whole_after[0] > 0
 
-    @property
     def earliest(self) -> Place:
-        """The oldest place that can be read from."""
-        return min(
-            (Place(max(state.source.journal.oldest - 1, 0), 0) for state in self._merge),
-            key=lambda place: place.order,
-            default=Place(0, 0),
-        )
+        """The oldest place behind which all logs have all there is. Blocks where there are files."""
+        archive = self._merge.files.archive if self._merge.files is not None else None
+        places = [_oldest(state.source, archive) for state in self._merge]
+        place = max(places, key=lambda place: place.order, default=Place(0, 0))
+        return place if self._single else replace(place, position=None)
+
+    async def settle(self) -> None:
+        """Read up to the cursor: only then `lost` is sure."""
+        while not self._settled:
+            if self._parts:
+                self._take(self._parts.popleft())
+            elif (piece := await self._merge.next(until_now=True)) is not None:
+                self._divide(piece)
+            else:
+                self._settle()
 
     def announce_loss(self) -> None:
         """Begin with a gap of which nobody knows the size."""
+        self.lost = True
         state = next(iter(self._merge), None)
         name = state.source.name if state is not None else "proxy"
         time = self._clock.timestamp()
@@ -192,7 +202,7 @@ class RecordReader:
         """
         while True:
             if self._pending:
-                batch, self._pending = self._pending, []
+                batch, self._pending = _one_gap(self._pending), []
                 for record in batch:
                     if record.kind == GAP and (log := self._hub.find(record.model)) is not None:
                         log.count_gap(record.missed)
@@ -235,6 +245,7 @@ class RecordReader:
                 if piece.kind == DATA:
                     self._feed(replace(piece, end=at, data=piece.data[: at - piece.start]))
                 piece = replace(piece, start=at, data=piece.data[at - piece.start :])
+            self.lost = self.lost or piece.vanished
             if self._settle(piece):
                 return
         self._feed(piece)
@@ -276,6 +287,7 @@ class RecordReader:
             missed += max(0, found - self._after.total)
             self._lines.total = found
         if missed > 0:
+            self.lost = True
             name = next(iter(self._merge.states), "proxy") if self._single else ""
             total = None if self._single else found
             place = replace(
@@ -303,10 +315,37 @@ class RecordReader:
         self._merge.close()
 
 
+def _one_gap(records: list[Record]) -> list[Record]:
+    """The same, with a first gap and a second one of the same log in one record."""
+    if len(records) < 2 or records[1].kind != GAP:
+        return records
+    first, second = records[:2]
+    if first.kind != GAP or first.model != second.model or first.missed is None or second.missed is None:
+        return records
+    return [replace(second, missed=first.missed + second.missed), *records[2:]]
+
+
 def _position_behind(source: SourceLog, seq: int) -> int:
     for entry in source.journal.after(seq):
         return entry.start
     return source.end
+
+
+def _oldest(source: SourceLog, archive: Archive | None) -> Place:
+    """The place before the oldest bytes held of a log."""
+    rows = source.journal.rows
+    position = max(source.start, rows[0][1]) if rows else source.end
+    entry = next(source.journal.after(source.journal.at(position)), None)
+    if entry is None:
+        place = Place(source.newest_seq, 0, position)
+    elif position == entry.start:
+        place = Place(entry.seq - 1, 0, position)  # an entry may be an event, which is still to come
+    else:
+        place = Place(entry.seq, position - entry.start, position)
+    segments = archive.segments(source.name) if archive is not None else []
+    if segments and segments[0].position < position:
+        place = Place(segments[0].seq - 1, 0, segments[0].position)
+    return place if place.position else Place(0, 0, 0)
 
 
 def _run(name: str, run: int, archive: Archive) -> Spot:

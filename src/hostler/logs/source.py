@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from hostler.logs.journal import DATA, GAP, MAX_ROWS, PROXY, STDOUT, Entry, Journal, Row
@@ -60,6 +60,22 @@ class Piece:
     def offset(self) -> int:
         """Where it ends within its entry, in bytes."""
         return self.end - self.entry.start
+
+
+def joined(pieces: Iterable[Piece]) -> Iterator[Piece]:
+    """The same, with bytes that are gone in one piece where they lie together."""
+    last: Piece | None = None
+    for piece in pieces:
+        if last is not None and piece.vanished and last.end == piece.start:
+            last = replace(piece, start=last.start)
+            continue
+        if last is not None:
+            yield last
+        last = piece if piece.vanished else None
+        if last is None:
+            yield piece
+    if last is not None:
+        yield last
 
 
 class Sink(Protocol):

@@ -98,6 +98,7 @@ class LogStore:
         reader = self._reader(names, after or query.cursor, query)
         ends = ends or (query.run is not None and self._has_ended(names[0], query.run))
         try:
+            await self._held(reader, query)
             if query.tail is not None:
                 size = TAIL_BYTES
                 while (newest := await self._newest(reader, query, ends=ends)) is None:
@@ -148,7 +149,11 @@ class LogStore:
     async def check(self, *names: str, query: Query) -> None:
         """Raise what `follow` would, before an answer has begun."""
         query = await self._resolved(names, query)
-        self._reader(names, query.cursor, query).close()
+        reader = self._reader(names, query.cursor, query)
+        try:
+            await self._held(reader, query)
+        finally:
+            reader.close()
 
     async def on_disk(self, name: str) -> bytes:
         """As much as a buffer holds of a log that is in files alone; empty without files."""
@@ -206,14 +211,22 @@ class LogStore:
         elif not unknown and query.since is not None:
             part = Part(since=query.since)
         reader.start(place, origin, part)
-        if query.on_gap == "fail" and (unknown or reader.lost):
-            raise Gone(
-                "what followed this cursor is not held any more",
-                details={"earliest": f"{self.epoch}:{reader.earliest}"},
-            )
         if unknown:
             reader.announce_loss()
         return reader
+
+    async def _held(self, reader: RecordReader, query: Query) -> None:
+        """Raise Gone where something behind the cursor is gone and `query` does not want to go on then."""
+        if query.on_gap != "fail":
+            return
+        if not reader.lost:
+            await reader.settle()
+        if reader.lost:
+            earliest = await asyncio.to_thread(reader.earliest)
+            raise Gone(
+                "what followed this cursor is not held any more",
+                details={"earliest": f"{self.epoch}:{earliest}"},
+            )
 
     def _place(self, cursor: str | None, *, single: bool) -> tuple[Place | None, bool]:
         """Where a cursor points to, and whether that is a place nobody knows."""
