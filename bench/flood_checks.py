@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -68,9 +69,11 @@ class RawCheck:
         self._pending = b""
         self.offset: int | None = None  # in the run; None: to be found out by the next whole line
         self.ledger = Ledger()
+        self._trail: deque[tuple[int | None, int, str]] = deque(maxlen=12)  # for whoever looks for a fault
 
     def feed(self, data: bytes) -> None:
         """Check what has come, up to the last bytes, which may be the front of something else."""
+        self._trail.append((self.offset, len(self._pending), f"+ {len(data)}"))
         self._pending += data
         while self._pending:
             if not (self._sync() if self.offset is None else self._step()):
@@ -160,6 +163,7 @@ class RawCheck:
             return False
         self._pending = data[end + 1 :]
         self.ledger.missed += int(data[at + len(mark) : end].split(b" ")[0])
+        self._trail.append((self.offset, len(data), data[: end + 1].decode()))
         self.ledger.gaps += 1
         self.offset = None
         return True
@@ -170,7 +174,8 @@ class RawCheck:
         first = self._truth.first
         at = data.rfind(first, max(0, good - len(first)), good + len(first))
         if at < 0 or at > good:
-            raise Wrong(f"offset {self.offset} + {good}: {data[max(0, good - 60) : good + 80]!r}")
+            seen = data[max(0, good - 60) : good + 80]
+            raise Wrong(f"offset {self.offset} + {good}: {seen!r} after {list(self._trail)}")
         self._advance(at)
         self.ledger.boundaries.append(self.ledger.count)
         self.offset = 0

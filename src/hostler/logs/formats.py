@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 
 from hostler.logs.journal import GAP
+from hostler.logs.levels import Level
 from hostler.logs.query import Format
 from hostler.logs.records import LINE, Record
 from hostler.logs.text import gap_line
@@ -23,22 +25,29 @@ HEARTBEATS: dict[Format, bytes] = {"text": b"", "ndjson": b"\n", "sse": b": stil
 # Milliseconds after which a browser tries again; it then sends the last id.
 RETRY = b"retry: 1000\n\n"
 
+_LEVELS = {level: level.name.lower() for level in Level}
 _encode = msgspec.json.Encoder().encode
+
+
+@lru_cache(64)
+def _iso(time: float) -> str:
+    """A time as JSON has it; all lines of one read of a pipe have the same."""
+    return datetime.fromtimestamp(time, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def as_dict(record: Record, epoch: str) -> dict[str, Any]:
     """A record as JSON has it; what is false or empty is left out."""
-    time = datetime.fromtimestamp(record.time, UTC)
     found: dict[str, Any] = {
         "kind": record.kind,
         "model": record.model,
         "run": record.run,
         "stream": record.stream,
-        "time": time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        "cursor": f"{epoch}:{record.place}",
+        "time": _iso(record.time),
+        "cursor": f"{epoch}:{record.place!s}",
     }
     if record.kind == LINE:
-        found |= {"level": record.level.name.lower(), "text": record.text}
+        found["level"] = _LEVELS[record.level]
+        found["text"] = record.text
         if record.partial:
             found["partial"] = True
         if record.cut:
@@ -80,8 +89,7 @@ def as_run(run: Mapping[str, Any]) -> dict[str, Any]:
     found = dict(run)
     for key in ("started", "ended"):
         if isinstance(found.get(key), int | float):
-            moment = datetime.fromtimestamp(found[key], UTC)
-            found[key] = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            found[key] = _iso(found[key])
     if "start" in found and "end" in found:
         found["bytes"] = found["end"] - found["start"]
     return found

@@ -207,6 +207,9 @@ class Merge:
                     found.append(Piece(source.name, entry, piece.start, begin, kind=GAP))
                 state.from_files = False
                 state.begin(seq, begin)
+                if state.disk is not None:  # it is ahead of that
+                    state.disk.close()
+                    state.disk = None
                 return found
         return pieces
 

@@ -91,7 +91,7 @@ class RecordReader:
                 self._start_by(state, origin)
         if place is not None:
             if place.order == (0, 0):  # nothing was had, of whichever logs
-                place = replace(place, total=None if self._single else 0, view=self._view)
+                place = place._replace(total=None if self._single else 0, view=self._view)
             self._after = place
             self._settled = False
             self._lines.resume(place)
@@ -172,7 +172,7 @@ class RecordReader:
         archive = self._merge.files.archive if self._merge.files is not None else None
         places = [_oldest(state.source, archive) for state in self._merge]
         place = max(places, key=lambda place: place.order, default=Place(0, 0))
-        return place if self._single else replace(place, position=None)
+        return place if self._single else place._replace(position=None)
 
     async def settle(self) -> None:
         """Read up to the cursor: only then `lost` is sure."""
@@ -290,8 +290,8 @@ class RecordReader:
             self.lost = True
             name = next(iter(self._merge.states), "proxy") if self._single else ""
             total = None if self._single else found
-            place = replace(
-                self._after, partial=(), open=self._lines.unfinished, total=total, view=self._view
+            place = self._after._replace(
+                partial=(), open=self._lines.unfinished, total=total, view=self._view
             )
             self._lines.jump(place)
             self._pending.append(
@@ -322,7 +322,7 @@ def _one_gap(records: list[Record]) -> list[Record]:
     first, second = records[:2]
     if first.kind != GAP or first.model != second.model or first.missed is None or second.missed is None:
         return records
-    return [replace(second, missed=first.missed + second.missed), *records[2:]]
+    return [second._replace(missed=first.missed + second.missed), *records[2:]]
 
 
 def _position_behind(source: SourceLog, seq: int) -> int:

@@ -7,8 +7,7 @@ the same time is never mixed within a line.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from hostler.logs.journal import DATA, EXIT, GAP, Entry
 from hostler.logs.levels import Level
@@ -21,8 +20,7 @@ MAX_LINE = 16_384
 LINE = "line"
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """A place in all logs together, or in one: after `offset` bytes of entry `seq`. (Before it, where the
     offset is negative: bytes are held for longer than what is known of their entries.)
 
@@ -41,6 +39,8 @@ class Place:
     view: int = 0
 
     def __str__(self) -> str:
+        if self.position is not None and not self.open and not self.partial:
+            return f"{self.seq}.{self.offset}.{self.position}"
         position = "" if self.position is None else f".{self.position}"
         partial = "".join(f"p{seq}.{offset}" for seq, offset in self.partial)
         total = "" if self.total is None else f"s{self.total}.{self.view}"
@@ -52,8 +52,7 @@ class Place:
         return self.seq, self.offset
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One thing that a log says.
 
     `kind` is `line`, `gap`, `start` or `exit`; `raw` is a line's bytes without its end; `missed` counts the
@@ -78,12 +77,14 @@ class Record:
     @property
     def text(self) -> str:
         """The line as people saw it: of one that was drawn over itself, the last state."""
+        if b"\r" not in self.raw:
+            return self.raw.decode("utf-8", "replace")
         return self.raw.rstrip(b"\r").rpartition(b"\r")[2].decode("utf-8", "replace")
 
     @property
     def redrawn(self) -> bool:
         """Whether the line was drawn over itself: `text` takes the place of what came of it before."""
-        return b"\r" in (self.raw if self.partial else self.raw.rstrip(b"\r"))
+        return b"\r" in self.raw and b"\r" in (self.raw if self.partial else self.raw.rstrip(b"\r"))
 
 
 class _Open:
@@ -117,12 +118,12 @@ class Lines:
 
     def resume(self, place: Place) -> None:
         """Go on behind `place`: what comes first was cut before."""
-        self._last = replace(place, partial=(), open=0)
+        self._last = place._replace(partial=(), open=0)
         self._handed = frozenset(place.partial)
 
     def jump(self, place: Place) -> None:
         """Go on behind `place`: what lies before it is gone."""
-        self._last = replace(place, partial=(), open=0)
+        self._last = place._replace(partial=(), open=0)
 
     @property
     def unfinished(self) -> int:
@@ -174,9 +175,13 @@ class Lines:
         at = piece.start
         for part in whole:
             at += len(part) + 1
-            line.data += part
             line.entry = piece.entry
-            yield from self._ended(piece, line, at)
+            if line.data or len(part) > MAX_LINE:
+                line.data += part
+                yield from self._ended(piece, line, at)
+            else:
+                line.handed = None
+                yield self._record(piece.source, line, part, at)
         if rest:
             line.data += rest
             line.entry = piece.entry
@@ -218,17 +223,21 @@ class Lines:
 
     def _after(self, entry: Entry, end: int) -> Place:
         """Behind `end`, or behind what was read last: a cursor never goes back."""
-        position = end if self._single else None
-        total = None if self.total is None or self._single else self.total + end - self._begin
-        place = Place(entry.seq, end - entry.start, position, total=total, view=self._view)
-        return max(self._last, place, key=_order)
+        last, offset = self._last, end - entry.start
+        if entry[0] < last[0] or (entry[0] == last[0] and offset < last[1]):
+            return last
+        if self._single:
+            return Place(entry[0], offset, end, view=self._view)
+        total = None if self.total is None else self.total + end - self._begin
+        return Place(entry[0], offset, total=total, view=self._view)
 
     def _place(self, entry: Entry, end: int) -> Place:
         self._last = place = self._after(entry, end)
-        handed = tuple(line.handed for line in self._open.values() if line.handed is not None)
-        waiting = self.unfinished
-        return replace(place, partial=handed, open=waiting) if handed or waiting else place
-
-
-def _order(place: Place) -> tuple[int, int]:
-    return place.order
+        handed, waiting = [], 0
+        for line in self._open.values():
+            waiting += len(line.data)
+            if line.handed is not None:
+                handed.append(line.handed)
+        if not handed and not waiting:
+            return place
+        return place._replace(partial=tuple(handed), open=waiting)
