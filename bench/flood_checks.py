@@ -32,7 +32,9 @@ class Truth:
     def number(self, line: bytes) -> int | None:
         """The number of a line that is whole at its front; None for anything else."""
         parts = line.split(b" ", 3)
-        if len(parts) == 4 and parts[1] == self.name and parts[2].isdigit() and len(parts[2]) == 9:
+        # Behind a gap there may be the last few bytes of a line in front of it.
+        whole = len(parts) == 4 and b"\n" not in parts[0]
+        if whole and parts[1] == self.name and parts[2].isdigit() and len(parts[2]) == 9:
             return int(parts[2])
         return None
 

@@ -5,7 +5,15 @@ and speeds come, leave and resume, some read nothing at all; engines crash, the 
 and Hostler itself is stopped and started again in the middle of the flood. A program beside this one checks
 every byte.
 
-The usual size is small; HOSTLER_PROOF_MB=1000 HOSTLER_PROOF_FOLLOWERS=200 is the whole of it.
+Of the followers a third reads raw text, the others records: of one log, or every twentieth of all four
+together; one in five of one log wants every line, the others are filtered down to one line of a hundred or of
+a thousand. Two in five of those that read are slow, a tenth reads nothing until the flood is over, half of
+the readers of records leave and resume again and again. The files keep an eighth of what is written: who
+falls behind by more than that is told how many bytes it missed, as the files are meant to work. (All of it
+to everybody would be 200 GB, which no two cores deliver in minutes.)
+
+The usual size is small; HOSTLER_PROOF_MB=1000 HOSTLER_PROOF_FOLLOWERS=200 is the whole of it, and takes
+about five minutes on two cores.
 """
 
 from __future__ import annotations
@@ -40,7 +48,7 @@ FOLLOWERS = int(os.environ.get("HOSTLER_PROOF_FOLLOWERS", "30"))
 GROWTH_MB = 96 + FOLLOWERS * 0.75
 WIDTHS = {"e0": 200, "e1": 500, "e2": 1000, "e3": 4000}
 SLICES = 6
-PATIENCE = 30 + MEGABYTES  # seconds for the slowest to read what is kept
+PATIENCE = 30 + MEGABYTES * 0.4  # seconds for the slowest to read what is kept
 ENGINE = f"{sys.executable} -m bench.flood_engine"
 # The whole of it is more than what is kept on disk, so the slow ones have gaps to account for.
 KEPT = max(MEGABYTES * 1_000_000 // 8, 8_000_000)
@@ -300,13 +308,15 @@ def test_not_one_byte_is_unaccounted_for() -> None:
     for follower in report:
         check(follower, end, starts)
     written = sum(at["end"] for at in end.values())
+    every = len(stage.memory) // 24 + 1
     print(
         f"\n{written / 1e6:.0f} MB written, {len(report)} followers: "
         f"{sum(f['delivered'] for f in report) / 1e6:.0f} MB delivered to them, "
         f"{sum(f['missed'] for f in report) / 1e6:.0f} MB announced as missed in "
         f"{sum(f['gaps'] for f in report)} gaps, {sum(f['records'] for f in report)} records, "
         f"{sum(f['resumes'] for f in report)} connections with a cursor; {on_disk / 1e6:.0f} MB on disk; "
-        f"resident {at_start:.0f} MB at the start, {max(stage.memory):.0f} at most, {at_end:.0f} at the end; "
+        f"resident {at_start:.0f} MB at the start, {max(stage.memory):.0f} at most, {at_end:.0f} at the end, "
+        f"and over time {[round(stage.memory[at]) for at in range(0, len(stage.memory), every)]}; "
         f"{time.monotonic() - begun:.0f} s"
     )
     assert on_disk <= KEPT

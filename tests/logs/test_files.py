@@ -93,6 +93,32 @@ async def test_what_the_queue_refused_is_a_gap_for_readers_and_after_a_restart(
         again.close()
 
 
+async def test_the_end_of_a_run_between_refused_bytes_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine that crashes in a flood: what was lost before its end and after it are two gaps."""
+    monkeypatch.setattr(files_module, "MAX_QUEUED", 5_000)
+    disk = HeldUp(monkeypatch)
+    store = opened(tmp_path)
+    log = store.log("m")
+    log.take(b"first\n", "stdout")
+    await asyncio.to_thread(disk.reached.wait, 20)
+    for _ in range(2):
+        for _ in range(40):
+            log.take(b"y" * 499 + b"\n", "stdout")
+        log.event(EXIT, {"exit": "crash"})
+    log.take(b"last\n", "stdout")
+    disk.free.set()
+    store.close()
+    again = opened(tmp_path)
+    try:
+        records = await again.read("m", after=f"{store.epoch}:0.0.0")
+    finally:
+        again.close()
+    assert [r.kind for r in records if r.kind in ("gap", EXIT)] == ["gap", EXIT, "gap", EXIT, "gap"]
+    assert counted(records) == 6 + 40_000 + 5
+
+
 async def test_gaps_of_several_logs_in_turn_are_told_apart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

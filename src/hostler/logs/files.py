@@ -121,6 +121,9 @@ class LogFiles:
         """Take an entry to write; never waits, and drops it when too much waits already."""
         total = self._put_bytes = self._put_bytes + len(data) + OVERHEAD
         self._queue.append((source, row, data))
+        if self._lost and row[6] != DATA:
+            # What is lost from here on is a gap of its own, behind this.
+            self._lost.pop(source, None)
         # After the append: a thread that went to sleep meanwhile has seen it, or is seen here.
         if total > self._alert_at:
             self._alert()
@@ -238,7 +241,7 @@ class LogFiles:
             if isinstance(row, _Lost):
                 with self._wake:  # from here on it is not extended any more
                     if self._lost.get(source) is row:
-                        del self._lost[source]
+                        self._lost.pop(source, None)
                     row = row.row()
             else:
                 size += len(data) + OVERHEAD
