@@ -402,6 +402,20 @@ async def test_cursors_that_lead_nowhere(store: LogStore) -> None:
     assert str(gone.value.details["earliest"]).startswith(store.epoch)
 
 
+async def test_what_a_run_leaves_behind_its_end_is_no_part_of_the_next_one(store: LogStore) -> None:
+    log = store.log("m")
+    log.take(b"INFO: cut o", "stdout")
+    log.event(EXIT, {"exit": "crash"})
+    log.take(b"ff", "stdout")
+    log.begin_run(2)
+    log.event(START, {"reason": "request"})
+    log.take(b"ERROR: first\n", "stdout")
+    records = await store.read("m")
+    assert [(r.kind, r.text) for r in records] == [
+        (LINE, "INFO: cut o"), (EXIT, ""), (LINE, "ff"), (START, ""), (LINE, "ERROR: first"),
+    ]  # fmt: skip
+
+
 async def test_on_gap_fail_when_the_buffer_has_passed(store: LogStore) -> None:
     log = store.log("m")
     log.take(b"first\n", "stdout")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from hostler.logs.journal import DATA, EXIT, GAP, Entry
+from hostler.logs.journal import DATA, EXIT, GAP, START, Entry
 from hostler.logs.levels import Level
 from hostler.logs.severity import level_of
 from hostler.logs.source import Piece
@@ -143,8 +143,8 @@ class Lines:
         if piece.kind == DATA:
             yield from self._cut(piece)
             return
-        if piece.kind in (GAP, EXIT):
-            # What was cut off by them will not be finished.
+        if piece.kind in (GAP, EXIT, START):
+            # What was cut off by them will not be finished. (Of a run that has ended more may have come.)
             yield from self.flush(piece.source)
         entry = piece.entry
         place = self._place(entry, piece.end)
