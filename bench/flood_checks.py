@@ -9,9 +9,12 @@ from typing import Any, Final
 
 import msgspec
 
+from bench.flood_engine import MARKS
+
 # A line that says "gap", as the raw text has it.
 GAP_CUT: Final = b"\n[hostler] gap: "
 GAP: Final = b"[hostler] gap: "
+LEVELS: Final = (b"INFO:", *(mark for _, mark in MARKS))
 HEADER: Final = 40  # no line's beginning, up to its number, is longer
 _decode = msgspec.json.Decoder().decode
 
@@ -32,9 +35,14 @@ class Truth:
     def number(self, line: bytes) -> int | None:
         """The number of a line that is whole at its front; None for anything else."""
         parts = line.split(b" ", 3)
-        # Behind a gap there may be the last few bytes of a line in front of it.
-        whole = len(parts) == 4 and b"\n" not in parts[0]
-        if whole and parts[1] == self.name and parts[2].isdigit() and len(parts[2]) == 9:
+        # Behind a gap there may be the last few bytes of a line in front of it, or its own first ones be gone.
+        if (
+            len(parts) == 4
+            and parts[0] in LEVELS
+            and parts[1] == self.name
+            and parts[2].isdigit()
+            and len(parts[2]) == 9
+        ):
             return int(parts[2])
         return None
 
