@@ -35,7 +35,7 @@ class Truth:
     def number(self, line: bytes) -> int | None:
         """The number of a line that is whole at its front; None for anything else."""
         parts = line.split(b" ", 3)
-        # Behind a gap there may be the last few bytes of a line in front of it, or its own first ones be gone.
+        # Behind a gap the last few bytes of a line may be in front of it, or its own first ones be gone.
         if (
             len(parts) == 4
             and parts[0] in LEVELS
