@@ -177,7 +177,11 @@ async def _ask(target: Target, address: str) -> int:
         server_hostname=target.server_name if target.tls else None,
     )
     made = dial(address, target.port)
-    transport, check = await (connect(address, target.port) if made is None else connect(sock=made))
+    if made is not None:
+        # Somebody listens. The loop makes a connection of its own: one that is given to it and cancelled
+        # meanwhile, uvloop closes without the socket's knowledge, which then closes a descriptor of others.
+        made.close()
+    transport, check = await connect(address, target.port)
     try:
         status: int = await check.status
         return status
