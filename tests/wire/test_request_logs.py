@@ -128,6 +128,7 @@ async def test_of_older_requests_the_activity_knows_the_time(
         await front.chat("a")
         front.log("a").write(b"before\n")
         await ask(front, "old", first_delay=0.05)
+        await until(lambda: front.log("a").history().count(b"POST /v1/chat") == 2, "what the engine says")
         front.log("a").write(b"after\n")
         monkeypatch.setattr(front.hostler.gateway, "spans", RequestSpans())
         same_life = await log_of(front, "old")

@@ -26,6 +26,9 @@ from hostler.web.streaming import Streamed
 # Bytes that are sent together.
 PIECE = 65_536
 
+# What an engine says of a request comes through its pipe a moment after its answer came by its socket.
+LAST_WORDS_SECONDS = 0.25
+
 
 def routes() -> list[Route]:
     """Every route of this module."""
@@ -53,7 +56,7 @@ async def _by_time(state: WebState, name: str, query: Query) -> tuple[Span, Quer
     row = page.rows[0] if page.rows else None
     if row is None or not row.run or state.hub.find(row.model) is None:
         raise NotFound("no request of that id is remembered, or it never reached an engine")
-    began, ended = (row.timestamp_ms - row.duration_ms) / 1000, row.timestamp_ms / 1000
+    began, ended = (row.timestamp_ms - row.duration_ms) / 1000, row.timestamp_ms / 1000 + LAST_WORDS_SECONDS
     since = began if query.since is None else max(began, query.since)
     until = ended if query.until is None else min(ended, query.until)
     return Span(row.model, row.run, ""), replace(query, run=row.run, since=since, until=until)
