@@ -136,7 +136,8 @@ async def test_of_older_requests_the_activity_knows_the_time(
         later = await log_of(front, "old")
         unknown = await front.get("/api/requests/nobody/logs")
 
-    assert same_life == later
+    # In the moment that is left for an engine's last words, it was stopped.
+    assert later[: len(same_life)] == same_life
     assert any("POST /v1/chat" in line for line in later)
     assert unknown.status == 404
 

@@ -28,6 +28,8 @@ PIECE = 65_536
 
 # What an engine says of a request comes through its pipe a moment after its answer came by its socket.
 LAST_WORDS_SECONDS = 0.25
+# The times of a row are rounded, each by half a millisecond, and engines are quick.
+ROUNDED_SECONDS = 0.002
 
 
 def routes() -> list[Route]:
@@ -56,7 +58,8 @@ async def _by_time(state: WebState, name: str, query: Query) -> tuple[Span, Quer
     row = page.rows[0] if page.rows else None
     if row is None or not row.run or state.hub.find(row.model) is None:
         raise NotFound("no request of that id is remembered, or it never reached an engine")
-    began, ended = (row.timestamp_ms - row.duration_ms) / 1000, row.timestamp_ms / 1000 + LAST_WORDS_SECONDS
+    began = (row.timestamp_ms - row.duration_ms) / 1000 - ROUNDED_SECONDS
+    ended = row.timestamp_ms / 1000 + LAST_WORDS_SECONDS
     since = began if query.since is None else max(began, query.since)
     until = ended if query.until is None else min(ended, query.until)
     return Span(row.model, row.run, ""), replace(query, run=row.run, since=since, until=until)
