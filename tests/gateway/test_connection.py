@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hostler.errors import UpstreamFailed
-from hostler.gateway.connection import MAX_HEAD_BYTES, Connection, ConnectionLost, ResponseHead
+from hostler.gateway.connection import MAX_HEAD_BYTES, Connection
 from hostler.gateway.origin import Origin
+from hostler.gateway.sinks import ConnectionLost, ResponseHead
 
 ORIGIN = Origin("http", "127.0.0.1", 1)
 

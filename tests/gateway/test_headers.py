@@ -3,8 +3,8 @@
 from typing import Any
 
 from hostler.gateway import headers as module
-from hostler.gateway.connection import ResponseHead
 from hostler.gateway.headers import Headers, first_values
+from hostler.gateway.sinks import ResponseHead
 
 
 def request_headers(headers: Headers, **options: Any) -> Headers:

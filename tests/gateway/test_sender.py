@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import httptools
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,3 +49,89 @@ def test_what_follows_is_worked_out_once_for_each_ring_of_keys() -> None:
     with pytest.raises(Unauthorized):
         one.knows(KeyRing([ApiKey("other")]), "127.0.0.1")
     assert b"authorization: Bearer k" in one.knows(KeyRing(), None).fields
+
+
+HEAD = b"POST /v1/x HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\nX: content-length\r\n\r\n"
+ONE = HEAD % 5 + b"hello"
+
+
+class Parsed:
+    """What httptools makes of `data`; `whole` says that it is one request."""
+
+    def __init__(self, data: bytes) -> None:
+        self.headers: Headers = []
+        self.body = self.target = b""
+        self.ends = 0
+        parser = httptools.HttpRequestParser(self)
+        try:
+            parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self.ends = 0
+        self.whole = self.ends == 1 and parser.get_method() == b"POST"
+
+    def on_url(self, url: bytes) -> None:
+        self.target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name.lower(), value))
+
+    def on_body(self, body: bytes) -> None:
+        self.body += body
+
+    def on_message_complete(self) -> None:
+        self.ends += 1
+
+
+def learnt(data: bytes = ONE, body: bytes = b"hello") -> Sender:
+    parsed = Parsed(data)
+    one = sender(parsed.headers)
+    one.learn(data, body, one.given[b"content-length"], parsed.target)
+    return one
+
+
+def test_a_request_is_known_by_its_head() -> None:
+    one = learnt()
+
+    assert one.learnt
+    assert one.target == b"/v1/x"
+    assert one.body_in(ONE) == b"hello"
+    assert one.body_in(HEAD % 0) == b""
+    assert one.body_in(HEAD % 12 + b"hello, world") == b"hello, world"
+    for other in (ONE[:-1], ONE + b"!", ONE.replace(b"Host: h", b"Host: i"), ONE.replace(b"/v1", b"/v2")):
+        assert one.body_in(other) is None
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, len(ONE)), st.integers(0, 3), st.sampled_from([*b"\r\n :0159aZ\0\t,-+_"])),
+        max_size=3,
+    )
+)
+def test_whatever_is_known_parses_to_the_same(edits: list[tuple[int, int, int]]) -> None:
+    one, data = learnt(), ONE
+    for place, cut, byte in edits:
+        data = data[:place] + bytes([byte]) + data[place + cut :]
+    body = one.body_in(data)
+    if body is None:
+        return
+    parsed = Parsed(data)
+
+    assert parsed.whole
+    assert (parsed.target, parsed.body) == (one.target, body)
+    assert one.says(parsed.headers)
+
+
+@pytest.mark.parametrize(
+    ("data", "body"),
+    [
+        (ONE.replace(b"\r\n\r\n", b"\n\n"), b"hello"),
+        (ONE.replace(b"\r\nContent-Length", b"\nContent-Length"), b"hello"),
+        (ONE, b"ello"),
+        (ONE.replace(b": 5", b": 05"), b"hello"),
+    ],
+)
+def test_what_is_unusual_is_not_learnt(data: bytes, body: bytes) -> None:
+    one = sender(Parsed(ONE).headers)
+    one.learn(data, body, b"5", b"/v1/x")
+
+    assert not one.learnt

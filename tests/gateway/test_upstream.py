@@ -10,9 +10,9 @@ import pytest
 
 from hostler.clock import ManualClock
 from hostler.errors import UpstreamFailed
-from hostler.gateway.connection import ConnectionLost
 from hostler.gateway.origin import Origin
 from hostler.gateway.pool import MAX_IDLE, Pool, Unreachable
+from hostler.gateway.sinks import ConnectionLost
 from hostler.gateway.upstream import exchange, request_head
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"

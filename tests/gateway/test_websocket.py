@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostler.gateway.connection import ResponseHead
 from hostler.gateway.headers import Headers
+from hostler.gateway.sinks import ResponseHead
 from hostler.gateway.websocket import EXTENSION, is_websocket_route, switching_head, wants_websocket
 
 ASKED: Headers = [(b"connection", b"Upgrade"), (b"upgrade", b"websocket")]

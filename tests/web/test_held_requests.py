@@ -181,7 +181,7 @@ async def test_the_same_headers_do_not_make_it_the_same_request(data: bytes, off
 async def test_a_body_that_takes_long_is_waited_for_in_the_ordinary_way(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("hostler.web.protocol.HELD_SECONDS", 0.0)
+    monkeypatch.setattr("hostler.web.held.HELD_SECONDS", 0.0)
     app = App()
     connection, protocol = fed(app)
     await connection.feed(HEAD + b"bo")

@@ -185,7 +185,7 @@ async def test_a_body_in_pieces(lane: Lane) -> None:
 
 
 async def test_a_body_that_takes_its_time(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hostler.web.protocol.HELD_SECONDS", 0.0)
+    monkeypatch.setattr("hostler.web.held.HELD_SECONDS", 0.0)
     whole = request("POST", CHAT, question("a"))
     async with warm() as (front, engine):
         client = await front.connect()

@@ -12,8 +12,9 @@ import re
 
 import pytest
 
-from hostler.gateway.connection import Connection, ResponseHead
+from hostler.gateway.connection import Connection
 from hostler.gateway.origin import Origin
+from hostler.gateway.sinks import ResponseHead
 
 from .client import PATIENCE
 from .mirror import mirror

@@ -12,82 +12,28 @@ never used again. Trailers are dropped knowingly (nothing we serve reads them); 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Protocol, cast
+from typing import cast
 
 import httptools
 
 from hostler.errors import UpstreamFailed
 from hostler.gateway.headers import Headers, first_values
+from hostler.gateway.known_answers import KnownAnswer, KnownAnswers
 from hostler.gateway.origin import Origin
+from hostler.gateway.sinks import NO_BODY, ConnectionLost, Keeper, KnownSink, ResponseHead, Sink
+from hostler.gateway.wire import Wire
 
 # Go's net/http allows an engine 10 MiB of response head, nginx 4 to 8 KiB; engines send well under 2 KiB.
 MAX_HEAD_BYTES = 262_144
+PARSER_ERRORS = (httptools.HttpParserError, httptools.HttpParserUpgrade)
 
 
-@dataclass(slots=True)
-class ResponseHead:
-    """Status and headers of an answer; `length` is None for chunked or close-delimited bodies.
-
-    `given` are the first values of the headers, whose names are lower case; `events` says that they announce
-    server-sent events.
-    """
-
-    status: int
-    headers: Headers = field(default_factory=list)
-    given: Mapping[bytes, bytes] = field(default_factory=dict)
-    length: int | None = None
-    events: bool = False
-
-
-class Sink(Protocol):
-    """What receives an answer."""
-
-    def on_head(self, head: ResponseHead) -> None:
-        """The status and headers; called once, before anything else."""
-        ...
-
-    def on_settled(self) -> None:
-        """What came together with the head was told, and it was not all."""
-        ...
-
-    def on_data(self, data: bytes) -> None:
-        """A piece of the body, never empty."""
-        ...
-
-    def on_end(self) -> None:
-        """The body is complete."""
-        ...
-
-    def on_failure(self, error: UpstreamFailed) -> None:
-        """The answer will not be completed; called instead of `on_end`."""
-        ...
-
-
-class ConnectionLost(UpstreamFailed):
-    """The engine closed the connection before it sent a byte of its answer."""
-
-
-class Keeper(Protocol):
-    """Where a connection goes when its request is done; the pool."""
-
-    def give_back(self, connection: Connection) -> None:
-        """The connection may carry another request."""
-        ...
-
-    def forget(self, connection: Connection) -> None:
-        """The connection is gone."""
-        ...
-
-
-class Connection(asyncio.Protocol):
+class Connection(Wire):
     """One connection to an engine; owned by its pool while idle and by one request while busy."""
 
     def __init__(self, origin: Origin, pool: Keeper | None = None) -> None:
         self.origin = origin
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self.transport: asyncio.Transport | None = None
+        super().__init__()
         self.used = 0
         self._pool = pool
         # Pieces of the body that came in one read; `_own` of them are of the answer that was asked for. The
@@ -101,31 +47,19 @@ class Connection(asyncio.Protocol):
         self._head_bytes = 0
         self._got_bytes = False
         self._is_head_request = False
+        self._known: KnownAnswers | None = None  # for a sink that takes them
+        self._left = 0  # of a body whose head was known: the parser sees neither
         self._may_switch = False
         self._switched: ResponseHead | None = None
         self._barren = 0  # bytes since the head, or since the body last grew: trailers, or chunk extensions
         self._early = b""  # what came behind a 101, in the same read
         self._until_close = False
         self._complete = False
-        self._reusable = True
-        self._paused = False
         self._pending_headers: Headers = []
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else "busy" if self._sink is not None else "idle"
         return f"<Connection {self.origin} {state}, {self.used} used>"
-
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop:
-        """The loop it lives on; kept, as Python 3.11 makes a system call to tell which one runs."""
-        if self._loop is None:
-            self._loop = asyncio.get_running_loop()
-        return self._loop
-
-    @property
-    def closed(self) -> bool:
-        """Whether the connection can carry no further request."""
-        return self.transport is None or self.transport.is_closing()
 
     # -- requests ---------------------------------------------------------------------------------------
 
@@ -144,11 +78,17 @@ class Connection(asyncio.Protocol):
         self._barren = 0
         self._is_head_request = method == "HEAD"
         self._may_switch = upgrade
+        self._known = None
         if len(body) > 65_536:
             self.transport.write(head)
             self.transport.write(body)
         else:
             self.transport.write(head + body)
+
+    def send_known(self, head: bytes, body: bytes, sink: KnownSink, known: KnownAnswers) -> None:
+        """`send` of a POST whose answer may be one of `known`; one that is not becomes one."""
+        self.send(head, body, sink, method="POST")
+        self._known = known
 
     def redirect(self, sink: Sink) -> None:
         """Let `sink` have the rest of the answer that is coming in."""
@@ -158,18 +98,6 @@ class Connection(asyncio.Protocol):
     def serves(self, sink: Sink) -> bool:
         """Whether the answer that is coming in is `sink`'s."""
         return self._sink is sink
-
-    def pause(self) -> None:
-        """Stop reading: the sink is full."""
-        if self.transport is not None and not self.transport.is_closing():
-            self._paused = True
-            self.transport.pause_reading()
-
-    def resume(self) -> None:
-        """Read on."""
-        self._paused = False
-        if self.transport is not None and not self.transport.is_closing():
-            self.transport.resume_reading()
 
     def detach(self, protocol: asyncio.Protocol) -> tuple[asyncio.Transport, bytes]:
         """Give the connection to `protocol`, after a 101; also returns what has come behind that already.
@@ -196,49 +124,27 @@ class Connection(asyncio.Protocol):
 
     # -- asyncio.Protocol -------------------------------------------------------------------------------
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports are of the right shape, but of no class of asyncio's.
-        self.transport = cast("asyncio.Transport", transport)
-
     def data_received(self, data: bytes) -> None:
         sink = self._sink
         if sink is None:
             # An engine that speaks without being asked; whatever it meant, it is not an answer to anyone.
             self._close()
-            return
-        in_head = self._head is None
-        if in_head:
-            self._got_bytes = True
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES:
-                self._fail("its response head is too large")
-                return
-        try:
-            self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            if not self._complete:
-                self._stopped(error, data)
-                return
-            # The answer is whole. What came behind it is nobody's, but spoils the connection.
-            self._reusable = False
-        pieces = self._pieces
-        if pieces:
-            self._barren = 0
-            if not (in_head or self._complete or pieces[1:]):
+        elif self._head is None:
+            self._begin(data)
+        elif self._left:
+            self._pass_on(data)
+        else:
+            try:
+                self._parser.feed_data(data)
+            except PARSER_ERRORS as error:
+                if self._stopped(error, data):
+                    return
+            pieces = self._pieces
+            if pieces and not (self._complete or pieces[1:]):
+                self._barren = 0
                 sink.on_data(pieces.pop())  # nearly always: one piece, in the middle of an answer
-                return
-            self._flush()
-        elif not in_head:
-            self._barren += len(data)
-        if self._complete:
-            self._finish()
-        elif self._barren > MAX_HEAD_BYTES:
-            self._fail("its trailers are too large")
-        elif in_head and self._head is not None and self._sink is not None:
-            self._sink.on_settled()
-
-    def eof_received(self) -> bool:
-        return False
+            else:
+                self._after_pieces(len(data))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport = None
@@ -290,7 +196,7 @@ class Connection(asyncio.Protocol):
             raise ValueError(f"unknown transfer encoding {coding!r}")
         events = b"text/event-stream" in given.get(b"content-type", b"").lower()
         head = ResponseHead(status, headers, given, int(length) if length is not None else None, events)
-        no_body = self._is_head_request or status in (204, 304)
+        no_body = self._is_head_request or status in NO_BODY
         self._until_close = not no_body and not chunked and head.length is None
         if self._until_close or not self._parser.should_keep_alive():
             self._reusable = False
@@ -309,15 +215,111 @@ class Connection(asyncio.Protocol):
             self._complete = True
             self._own = len(self._pieces)
 
+    # -- the beginning of an answer ---------------------------------------------------------------------
+
+    def _begin(self, data: bytes) -> None:
+        """The first bytes of an answer, or more of its head."""
+        known = None if self._got_bytes else self._known
+        if known is not None:
+            found = known.read(data)
+            if found is not None:
+                self._begin_known(*found, data)
+                return
+        self._got_bytes = True
+        self._head_bytes += len(data)
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._fail("its response head is too large")
+            return
+        try:
+            self._parser.feed_data(data)
+        except PARSER_ERRORS as error:
+            if self._stopped(error, data):
+                return
+        if known is not None:
+            self._learn(known, data)
+        self._flush()
+        if self._complete:
+            self._finish()
+        elif self._head is not None and self._sink is not None:
+            self._sink.on_settled()
+
+    # -- answers that are known -------------------------------------------------------------------------
+
+    def _begin_known(
+        self, known: KnownAnswer, values: list[bytes], length: int, place: int, data: bytes
+    ) -> None:
+        self._got_bytes = True
+        self._head = known.head
+        body = data[place:]
+        sink = cast("KnownSink", self._sink)
+        if len(body) >= length:
+            self._complete = True
+            if len(body) > length:
+                self._reusable = False  # what comes behind the answer is nobody's, but spoils the connection
+                body = body[:length]
+            self._release()
+            sink.on_whole(known, values, body)
+            return
+        self._left = length - len(body)
+        sink.on_known(known, values, length)
+        if body and self._sink is not None:
+            self._sink.on_data(body)
+        if self._sink is not None:
+            self._sink.on_settled()
+
+    def _pass_on(self, data: bytes) -> None:
+        """More of a body whose head was known."""
+        assert self._sink is not None
+        left = self._left = self._left - len(data)
+        if left > 0:
+            self._sink.on_data(data)
+            return
+        self._left = 0
+        self._complete = True
+        if left:
+            self._reusable = False
+            data = data[:left]
+        self._sink.on_data(data)
+        self._finish()
+
+    def _learn(self, known: KnownAnswers, data: bytes) -> None:
+        """Know the head that the parser found in the first bytes of an answer, if it is worth it."""
+        head = self._head
+        if (
+            head is not None
+            and head.length is not None
+            and self._reusable
+            and head.status not in NO_BODY
+            and b"transfer-encoding" not in head.given
+        ):
+            known.learn(head, data, sum(map(len, self._pieces)))
+
     # -- inner ------------------------------------------------------------------------------------------
 
-    def _stopped(self, error: Exception, data: bytes) -> None:
-        """The parser did not get to the end of `data`."""
+    def _stopped(self, error: Exception, data: bytes) -> bool:
+        """The parser did not get to the end of `data`; whether there is nothing more to be done about it."""
+        if self._complete:
+            # The answer is whole. What came behind it is nobody's, but spoils the connection.
+            self._reusable = False
+            return False
         if isinstance(error, httptools.HttpParserUpgrade):
             self._switch(data[error.args[0] :])
         else:
             self._flush()
             self._fail(f"its answer is not valid HTTP ({error})")
+        return True
+
+    def _after_pieces(self, size: int) -> None:
+        """So many bytes were read in the middle of an answer: several pieces, none, or the end."""
+        if self._pieces:
+            self._barren = 0
+            self._flush()
+        else:
+            self._barren += size
+        if self._complete:
+            self._finish()
+        elif self._barren > MAX_HEAD_BYTES:
+            self._fail("its trailers are too large")
 
     def _switch(self, early: bytes) -> None:
         head, sink = self._switched, self._sink
@@ -341,7 +343,14 @@ class Connection(asyncio.Protocol):
             self._sink.on_data(data)
 
     def _finish(self) -> None:
-        sink, self._sink = self._sink, None
+        sink = self._sink
+        self._release()
+        if sink is not None:
+            sink.on_end()
+
+    def _release(self) -> None:
+        """The answer is complete: nobody's connection any more."""
+        self._sink = None
         if self._paused:
             # The last bytes may have filled the sink up; the next request must not find a deaf connection.
             self.resume()
@@ -349,16 +358,9 @@ class Connection(asyncio.Protocol):
             self._pool.give_back(self)
         else:
             self._close()
-        if sink is not None:
-            sink.on_end()
 
     def _fail(self, why: str) -> None:
         sink, self._sink = self._sink, None
         self._close()
         if sink is not None:
             sink.on_failure(UpstreamFailed(f"the engine at {self.origin} failed: {why}"))
-
-    def _close(self) -> None:
-        self._reusable = False
-        if self.transport is not None:
-            self.transport.abort()

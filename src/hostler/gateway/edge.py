@@ -17,6 +17,7 @@ from hostler import aio
 from hostler.gateway.headers import Headers
 
 if TYPE_CHECKING:
+    from hostler.gateway.known_answers import KnownAnswer
     from hostler.gateway.sender import Sender
 
 Scope = MutableMapping[str, Any]
@@ -127,6 +128,10 @@ class Call(Protocol):
 
     def writer(self) -> Writer:
         """What takes the answer."""
+        ...
+
+    def answer(self, known: KnownAnswer, values: list[bytes], request_id: bytes, body: bytes) -> None:
+        """All of the answer, in one write: the head of `known` with `values`, and its body."""
         ...
 
     def abort(self) -> None:

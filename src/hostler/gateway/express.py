@@ -16,13 +16,13 @@ from hostler.errors import InternalError, RequestCancelled, UpstreamFailed
 from hostler.gateway import paths
 from hostler.gateway.answers import add_log_url, error_answer, error_event
 from hostler.gateway.body import peek_json
-from hostler.gateway.connection import ConnectionLost
 from hostler.gateway.evidence import explained
 from hostler.gateway.headers import Headers, answer_headers, asked_by
 from hostler.gateway.inflight import request_id
 from hostler.gateway.observe import Observed
 from hostler.gateway.relay import Passage, takes_events
 from hostler.gateway.resolve import Local
+from hostler.gateway.sinks import NO_BODY, ConnectionLost, ResponseHead
 from hostler.gateway.upstream import STALE_SECONDS, took_too_long
 from hostler.metrics.record import NOTHING
 
@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from hostler.config.schema import ApiKey, Model
     from hostler.errors import HostlerError
     from hostler.fleet.lease import Held
-    from hostler.gateway.connection import Connection, ResponseHead
+    from hostler.gateway.connection import Connection
     from hostler.gateway.edge import Call
+    from hostler.gateway.known_answers import KnownAnswer
     from hostler.gateway.pipeline import Gateway
     from hostler.gateway.pool import Pool
     from hostler.gateway.sender import Known
@@ -96,7 +97,6 @@ class Express(Passage):
         "asked_path",
         "began",
         "events",
-        "headers",
         "model",
         "number",
         "path",
@@ -130,7 +130,6 @@ class Express(Passage):
         self._work: asyncio.Task[None] | None = None  # what has to be awaited
         self._timer: asyncio.TimerHandle | None = None
         self.began = gateway.clock.monotonic()
-        self.headers = call.headers
         self.model: str = model.id
         self.number = 0
         self.asked_path, self.path = TARGETS[call.target]
@@ -146,24 +145,25 @@ class Express(Passage):
         gateway, call = self._gateway, self._call
         call.owner = self
         gateway.in_flight.add(self)
+        connection = self._connection
+        assert self._held is not None
+        line, start = known.start(self._held.lease.base_url, connection.origin, call.target, self.path)
         length = b"%d" % len(body)
-        headers = [*known.headers, (b"x-request-id", self.request_id), (b"content-length", length)]
-        fields = b"%bx-request-id: %b\r\ncontent-length: %b\r\n" % (known.fields, self.request_id, length)
+        fields = b"%b%b\r\ncontent-length: %b\r\n\r\n" % (start, self.request_id, length)
         if gateway.recorder is not None:
             self.observed = observed = self._observed(gateway.recorder, known.key)
+            headers = [*known.headers, (b"x-request-id", self.request_id), (b"content-length", length)]
             sent = observed.sending(headers, body)
             if sent is not headers:
                 fields = b"".join([b"%b: %b\r\n" % pair for pair in sent])
-        connection = self._connection
-        origin = connection.origin
-        if not known.has_host:
-            fields += b"host: %b\r\n" % origin.authority
-        target = (origin.prefix + self.path).encode()
-        head = b"POST %b HTTP/1.1\r\n%b\r\n" % (target, fields)
+                if b"host" not in dict(sent):
+                    fields += b"host: %b\r\n" % connection.origin.authority
+                fields += b"\r\n"
+        head = line + fields
         if self._patience:
             self._timer = connection.loop.call_later(self._patience, self._took_too_long, self._patience)
         self._again = head, body
-        connection.send(head, body, self, method="POST")
+        connection.send_known(head, body, self, self._pool.answers)
 
     def _observed(self, recorder: Recorder, key: ApiKey | None) -> Observed:
         assert self._held is not None
@@ -190,6 +190,10 @@ class Express(Passage):
         return asked_by(self._call.given, self._call.client)
 
     @property
+    def headers(self) -> Headers:
+        return self._call.headers
+
+    @property
     def call(self) -> Call:
         """The request as it came."""
         return self._call
@@ -204,17 +208,13 @@ class Express(Passage):
     # -- the sink of the connection ---------------------------------------------------------------------
 
     def on_head(self, head: ResponseHead) -> None:
-        if self._timer is not None:
-            self._stop_timer()
-        self._again = None
-        gateway, status = self._gateway, head.status
-        gateway.budget.give(len(self._call.body))
-        self._call.body = b""
+        self._is_answered()
+        status = head.status
         if self.observed is not None:
             self.observed.answering(status, head.headers, head.given)
         headers = answer_headers(head, self.request_id)
         length = head.length
-        if status in (204, 304):
+        if status in NO_BODY:
             # Without a body there is nothing to measure.
             headers = [pair for pair in headers if pair[0] != b"content-length"]
             length = 0
@@ -223,6 +223,22 @@ class Express(Passage):
         self.events = takes_events(head)
         self.writer = writer = self._call.writer()
         writer.begin(status, headers, length)
+
+    def on_known(self, known: KnownAnswer, values: list[bytes], length: int) -> None:
+        head = known.head
+        self.on_head(ResponseHead(head.status, known.headers(values), head.given, length, head.events))
+
+    def on_whole(self, known: KnownAnswer, values: list[bytes], body: bytes) -> None:
+        self._is_answered()
+        head = known.head
+        self.status = head.status
+        self.sent = len(body)
+        if self.observed is not None:
+            self.observed.answering(head.status, known.headers(values), head.given)
+            if body:
+                self.observed.passed(body)
+        self._call.answer(known, values, self.request_id, body)
+        self._finish()
 
     def on_settled(self) -> None:
         assert self.writer is not None
@@ -259,6 +275,15 @@ class Express(Passage):
         self._finish()
 
     # -- inner ------------------------------------------------------------------------------------------
+
+    def _is_answered(self) -> None:
+        """The engine has begun: the request is not needed any more."""
+        if self._timer is not None:
+            self._stop_timer()
+        self._again = None
+        call = self._call
+        self._gateway.budget.give(len(call.body))
+        call.body = b""
 
     def _stop_timer(self) -> None:
         timer, self._timer = self._timer, None

@@ -10,7 +10,6 @@ from hostler.config.schema import Timeouts, Tls
 from hostler.errors import UpstreamFailed
 from hostler.gateway import websocket
 from hostler.gateway.answers import error_event, header
-from hostler.gateway.connection import ResponseHead
 from hostler.gateway.edge import PAST_SEND
 from hostler.gateway.headers import Headers, answer_headers, peer_headers, request_headers
 from hostler.gateway.origin import Origin
@@ -18,6 +17,7 @@ from hostler.gateway.pool import TRUSTED
 from hostler.gateway.relay import Relay, ends_event, takes_events
 from hostler.gateway.resolve import Remote
 from hostler.gateway.rewrite import set_model, set_model_in_query
+from hostler.gateway.sinks import ResponseHead
 from hostler.gateway.upstream import Exchange, exchange, request_head
 
 if TYPE_CHECKING:

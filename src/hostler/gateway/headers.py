@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from hostler.gateway.connection import ResponseHead
+    from hostler.gateway.sinks import ResponseHead
 
 Headers = list[tuple[bytes, bytes]]
 

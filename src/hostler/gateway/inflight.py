@@ -40,8 +40,12 @@ class Entry(Protocol):
     model: str
     path: str
     method: str
-    headers: Headers
     response_headers: Headers
+
+    @property
+    def headers(self) -> Headers:
+        """Those of the request, as they came."""
+        ...
 
     @property
     def metadata(self) -> Mapping[str, str]:

@@ -19,9 +19,10 @@ from typing import Any
 from hostler import aio
 from hostler.errors import InternalError
 from hostler.gateway import edge, tunnel, websocket
-from hostler.gateway.connection import Connection, ResponseHead
+from hostler.gateway.connection import Connection
 from hostler.gateway.edge import Message, PlainEdge, Receive, Scope, Send
 from hostler.gateway.headers import Headers, response_headers
+from hostler.gateway.sinks import ResponseHead
 
 # A message has to be held whole, since ASGI knows no parts of one. uvicorn allows 16 MiB by default; a video
 # of a few seconds, as ComfyUI sends them, may be larger.

@@ -9,6 +9,7 @@ from hostler.clock import SYSTEM, Clock
 from hostler.config.schema import Tls
 from hostler.errors import UpstreamFailed
 from hostler.gateway.connection import Connection
+from hostler.gateway.known_answers import KnownAnswers
 from hostler.gateway.origin import Origin
 from hostler.process.http_check import addresses, is_loopback
 
@@ -41,6 +42,7 @@ class Pool:
         clock: Clock = SYSTEM,
     ) -> None:
         self.origin = origin
+        self.answers = KnownAnswers()
         self._connect_timeout = connect or None
         self._idle_timeout = idle
         self._clock = clock
@@ -117,6 +119,7 @@ class Pool:
         for connection in list(self._idle):
             connection.abandon()
         self._idle.clear()
+        self.answers = KnownAnswers()  # the next engine there may be another one
 
 
 def reason(error: Exception | None) -> str:

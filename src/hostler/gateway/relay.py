@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from hostler.errors import UpstreamFailed
-    from hostler.gateway.connection import Connection, ResponseHead
+    from hostler.gateway.connection import Connection
     from hostler.gateway.edge import Writer
     from hostler.gateway.observe import Observed
+    from hostler.gateway.sinks import ResponseHead
 
 # What the last bytes of an event are.
 BORDERS = (b"\n\n", b"\r\n\r\n")

@@ -39,9 +39,9 @@ from hostler.gateway.wish import SlashMissing, Wish, by_body, by_path, refuse_bl
 from hostler.process.progress import progress_of
 
 if TYPE_CHECKING:
-    from hostler.gateway.connection import ResponseHead
     from hostler.gateway.pipeline import Gateway
     from hostler.gateway.relay import Relay
+    from hostler.gateway.sinks import ResponseHead
 
 # Where the newest telling line is looked for while a model loads.
 PROGRESS_LINES = 20

@@ -1,12 +1,12 @@
 """What a client says with each request on one connection, and what follows from it, worked out once.
 
-A client that keeps its connection sends the same headers again and again; of those that matter here only
-`Content-Length` differs. So they are compared, which is done in C, and not looked at anew.
+A client that keeps its connection sends the same head again and again; of what matters here only
+`Content-Length` differs. So it is compared, which is done in C, and neither parsed nor looked at anew.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from hostler.gateway.headers import request_headers
 
@@ -16,20 +16,47 @@ if TYPE_CHECKING:
     from hostler.config.schema import ApiKey
     from hostler.gateway.auth import KeyRing
     from hostler.gateway.headers import Headers
+    from hostler.gateway.origin import Origin
 
 
-class Known(NamedTuple):
+# Engines that one client asks over one connection, by one path each; a client that goes through more of them
+# has their heads made anew.
+MAX_STARTS = 16
+# More digits are no small body.
+MAX_DIGITS = 5
+_LENGTH = b"\r\ncontent-length:"
+
+
+class Known:
     """What follows from the headers under one ring of keys: the key, and what an engine gets of them.
 
-    `fields` are `headers` as bytes; the request's id and its length are not among them. `has_host` says
-    whether `Host` is: `Connection` may have taken it away.
+    `fields` are `headers` as bytes; the request's id and its length are not among them.
     """
 
-    keys: KeyRing
-    key: ApiKey | None
-    headers: Headers
-    fields: bytes
-    has_host: bool
+    __slots__ = ("_has_host", "_starts", "fields", "headers", "key", "keys")
+
+    def __init__(self, keys: KeyRing, key: ApiKey | None, headers: Headers) -> None:
+        self.keys = keys
+        self.key = key
+        self.headers = headers
+        self.fields = b"".join([b"%b: %b\r\n" % pair for pair in headers])
+        # `Connection` may have taken it away.
+        self._has_host = any(name == b"host" for name, _ in headers)
+        self._starts: dict[tuple[str, bytes], tuple[bytes, bytes]] = {}
+
+    def start(self, base_url: str, origin: Origin, target: bytes, path: str) -> tuple[bytes, bytes]:
+        """What a request to `origin` (of `base_url`) begins with: its line, and its fields up to its id.
+
+        `path` is what the engine is asked for when `target` was asked for.
+        """
+        known = self._starts.get((base_url, target))
+        if known is None:
+            if len(self._starts) >= MAX_STARTS:
+                self._starts.clear()
+            line = b"POST %b HTTP/1.1\r\n" % (origin.prefix + path).encode()
+            fields = self.fields if self._has_host else b"%bhost: %b\r\n" % (self.fields, origin.authority)
+            known = self._starts[base_url, target] = line, fields + b"x-request-id: "
+        return known
 
 
 class Sender:
@@ -38,11 +65,16 @@ class Sender:
     `given` has the content length of the first request that said all this; `place` is where headers have it.
     """
 
-    __slots__ = ("_length", "given", "headers", "known", "place")
+    __slots__ = ("_after", "_before", "_length", "given", "headers", "keep_alive", "known", "place", "target")
 
-    def __init__(self, headers: Headers, given: Mapping[bytes, bytes]) -> None:
+    def __init__(
+        self, headers: Headers, given: Mapping[bytes, bytes], target: bytes = b"", keep_alive: bool = True
+    ) -> None:
         self.headers = headers
         self.given = given
+        self.target = target  # of the head that was learnt
+        self.keep_alive = keep_alive
+        self._before = self._after = b""  # of the length, in the head that was learnt
         self.known: Known | None = None
         self._length = (b"content-length", given.get(b"content-length", b""))
         self.place = headers.index(self._length) if self._length in headers else -1
@@ -65,7 +97,41 @@ class Sender:
             headers = request_headers(
                 self.headers, self.given, client=client, length=None, drop_credentials=bool(keys)
             )
-            fields = b"".join([b"%b: %b\r\n" % pair for pair in headers])
-            has_host = any(name == b"host" for name, _ in headers)
-            known = self.known = Known(keys, key, headers, fields, has_host)
+            known = self.known = Known(keys, key, headers)
         return known
+
+    @property
+    def learnt(self) -> bool:
+        """Whether `body_in` can find anything."""
+        return bool(self._before)
+
+    def learn(self, data: bytes, body: bytes, length: bytes, target: bytes) -> None:
+        """Remember the head of a request, to know it when it comes again.
+
+        `data` is all of that request and nothing else, as the parser saw who made these headers of it, `body`
+        and `length` are its own.
+        """
+        end = len(data) - len(body)
+        head = data[:end]
+        place = head.lower().find(_LENGTH) + len(_LENGTH)
+        found = head[place : head.find(b"\r\n", place)]
+        # With bare line feeds, for one, it would end elsewhere: this is no place to understand such heads.
+        if data.find(b"\r\n\r\n") + 4 != end or place < len(_LENGTH) or found.strip(b" \t") != length:
+            return
+        place += found.index(length)
+        self.target = target
+        self._before, self._after = head[:place], head[place + len(length) :]
+
+    def body_in(self, data: bytes) -> bytes | None:
+        """The body of the request in `data`, if that has the head that was learnt, and all of its body.
+
+        Whatever differs from that head, but for the length of the body, is not for us to judge.
+        """
+        before, after = self._before, self._after
+        place = len(before)
+        end = data.find(b"\r", place, place + MAX_DIGITS + 1)
+        length = data[place:end]
+        if end < 0 or not (data.startswith(before) and data.startswith(after, end) and length.isdigit()):
+            return None
+        body = data[end + len(after) :]
+        return body if len(body) == int(length) else None

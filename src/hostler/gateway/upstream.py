@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 
 from hostler.errors import UpstreamFailed
-from hostler.gateway.connection import Connection, ConnectionLost, ResponseHead, Sink
+from hostler.gateway.connection import Connection
 from hostler.gateway.headers import Headers
 from hostler.gateway.origin import Origin
 from hostler.gateway.pool import Pool
+from hostler.gateway.sinks import ConnectionLost, ResponseHead, Sink
 
 # A connection that was closed for being idle shows it as soon as it is used; an engine that takes longer than
 # this had the request in hand, and must not be given it twice.

@@ -11,11 +11,12 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-from hostler.gateway.connection import Connection, ResponseHead
+from hostler.gateway.connection import Connection
 from hostler.gateway.edge import Scope
 from hostler.gateway.headers import Headers, response_headers
 from hostler.gateway.paths import GET_ROUTES, POST_ROUTES
 from hostler.gateway.pool import Pool
+from hostler.gateway.sinks import ResponseHead
 from hostler.gateway.upstream import Exchange, send_request
 
 EXTENSION = "hostler.upgrade"

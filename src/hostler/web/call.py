@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from hostler.web.writer import AnswerWriter, break_off
+from hostler.web.writer import COPIED_BYTES, AnswerWriter, break_off, known_head
 
 if TYPE_CHECKING:
     import asyncio
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from hostler.gateway.edge import CallOwner
     from hostler.gateway.headers import Headers
+    from hostler.gateway.known_answers import KnownAnswer
     from hostler.gateway.sender import Sender
     from hostler.web.cycles import CycleProtocol
 
@@ -38,6 +39,7 @@ class Call:
     """
 
     __slots__ = (
+        "_headers",
         "_protocol",
         "body",
         "chunked_encoding",
@@ -45,18 +47,18 @@ class Call:
         "expected_content_length",
         "flow",
         "given",
-        "headers",
         "keep_alive",
-        "method",
         "owner",
         "response_complete",
         "response_started",
         "sender",
+        "size",
         "target",
         "transport",
         "waiting_for_100_continue",
     )
 
+    method = b"POST"
     message_event = _NOBODY
     more_body = False
     scope: Mapping[str, Any] = MappingProxyType({})  # it has none, and so no extension
@@ -64,19 +66,18 @@ class Call:
     def __init__(
         self,
         protocol: CycleProtocol,
-        method: bytes,
         target: bytes,
-        headers: Headers,
+        headers: Headers | None,
         sender: Sender,
         body: bytes,
         keep_alive: bool,
     ) -> None:
-        self.method = method
         self.target = target
-        self.headers = headers
+        self._headers = headers  # None: those of the sender, but for the length
         self.sender = sender
         self.given = sender.given
         self.body = body
+        self.size = len(body)
         self.keep_alive = keep_alive
         self.owner: CallOwner | None = None
         self._protocol = protocol
@@ -88,6 +89,14 @@ class Call:
         self.expected_content_length = 0
 
     @property
+    def headers(self) -> Headers:
+        if self._headers is None:
+            sender = self.sender
+            self._headers = headers = list(sender.headers)
+            headers[sender.place] = (b"content-length", b"%d" % self.size)
+        return self._headers
+
+    @property
     def client(self) -> tuple[str, int] | None:
         return self._protocol.client
 
@@ -97,6 +106,22 @@ class Call:
 
     def writer(self) -> AnswerWriter:
         return AnswerWriter(self._protocol, self)
+
+    def answer(self, known: KnownAnswer, values: list[bytes], request_id: bytes, body: bytes) -> None:
+        if self.disconnected:
+            return
+        head = known_head(known, values, request_id, keep_alive=self.keep_alive)
+        transport = self.transport
+        if len(body) > COPIED_BYTES:
+            transport.write(head)
+            transport.write(body)
+        else:
+            transport.write(head + body)
+        self.response_started = self.response_complete = True
+        if not self.keep_alive:
+            transport.close()
+        self.owner = None
+        self._protocol.on_response_complete()
 
     def abort(self) -> None:
         break_off(self, self.transport)

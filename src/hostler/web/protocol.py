@@ -2,27 +2,24 @@
 
 Added: a bound on the size and the age of a request head (uvicorn's httptools protocol has neither), TCP
 keep-alive so that dead peers of idle streams are noticed, refusals in JSON, the `hostler.edge` extension of
-`hostler.gateway.edge`, and its calls: a small request for one of the application's `at_once` targets is held
-back until all of it has come, and then offered to the application without a scope or a task.
+`hostler.gateway.edge`, and its calls (`web/held.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any, cast
 
 import httptools
 
 from hostler.errors import ClientError, HeadTooLarge, RequestTimeout
 from hostler.gateway.answers import error_answer
-from hostler.gateway.headers import Headers, first_values
+from hostler.gateway.headers import first_values
 from hostler.gateway.sender import Sender
 from hostler.gateway.tunnel import keep_alive
 from hostler.web.call import Call
-from hostler.web.cycles import CycleProtocol
-from hostler.web.edge import SMALL_BODY
 from hostler.web.heads import FRAMING, wrong_head
+from hostler.web.held import HeldProtocol
 
 # nginx allows four buffers of 8 KiB for large heads, Apache 100 fields of 8 KiB, Node 16 KiB in all.
 MAX_HEAD_BYTES = 65_536
@@ -31,22 +28,13 @@ MAX_HEADERS = 200
 HEAD_SECONDS = 20.0
 # How long a client that was refused may still send before it has to have noticed; nginx allows 5 s.
 LINGER_SECONDS = 2.0
-# How long a request is held back for its small body; most come with the head or right behind it. After that
-# it goes the ordinary way, which has the patience for slow ones.
-HELD_SECONDS = 1.0
 
 
-class HostlerProtocol(CycleProtocol):
+class HostlerProtocol(HeldProtocol):
     """One client connection."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._at_once: frozenset[bytes] = getattr(self.app, "at_once", frozenset())
-        self._held = self._whole = False  # a request waits for its body; all of it is here
-        self._sender: Sender | None = None  # of the newest request that was held
-        self._held_body = b""
-        self._held_timer: asyncio.TimerHandle | None = None
-        self._in_head = False
         self._head_began = False
         self._head_bytes = 0  # of the head that is coming in, without the read in which it began
         self._read_bytes = 0
@@ -101,6 +89,9 @@ class HostlerProtocol(CycleProtocol):
         if self._switching is not None:
             self._wait_to_switch(data)
             return
+        between = self._is_between()
+        if between and self._serve_again(data):
+            return
         was_in_head, self._head_began = self._in_head, False
         self._read_bytes = len(data)
         try:
@@ -112,8 +103,9 @@ class HostlerProtocol(CycleProtocol):
             self._refuse(ClientError(f"this is not a valid HTTP request ({error})"))
             return
         if self._held:
-            self._settle()
+            self._settle(data if between else b"")
             return
+        self._declined = False
         if not self._in_head or self._deaf:
             self._count_barren(len(data))
             return
@@ -181,6 +173,7 @@ class HostlerProtocol(CycleProtocol):
             and not (upgrade or expect)
             and self._may_hold(given.get(b"content-length", b""))
         ):
+            self._again = False
             self._sender = Sender(headers, given)
         else:
             self._open(self.parser.get_method(), version, upgrade=upgrade)
@@ -199,66 +192,7 @@ class HostlerProtocol(CycleProtocol):
         elif not self._deaf and not self._bodiless and self._cycle() is not None:
             self._complete()
 
-    # -- requests that may be served at once ------------------------------------------------------------
-
-    def _hold_again(self, headers: Headers) -> bool:
-        """Hold a request back that has the headers of one that was: nothing has to be looked at again."""
-        sender, parser = self._sender, self.parser
-        if sender is None or not sender.says(headers) or parser.get_http_version() != "1.1":
-            return False
-        self.expect_100_continue = False
-        self._keep_alive = parser.should_keep_alive()
-        return self._may_hold(headers[sender.place][1])
-
-    def _may_hold(self, length: bytes) -> bool:
-        """Hold a request back if its body is worth waiting for: small, and nothing is before it."""
-        # Six digits are too many, whatever they are.
-        small = 0 < len(length) < 6 and int(length) <= SMALL_BODY
-        self._held = small and self._is_free() and self.parser.get_method() == b"POST"
-        self._whole = False
-        self._held_body = b""
-        return self._held
-
-    def _settle(self) -> None:
-        """Offer what was held back, once all of it has come."""
-        if not self._whole:
-            if self._held_timer is None:
-                self._held_timer = self.loop.call_later(HELD_SECONDS, self._open_held)
-            return
-        self._held = False
-        if self._held_timer is not None:
-            self._stop_holding()
-        assert self._sender is not None
-        call = Call(self, b"POST", self.url, self.headers, self._sender, self._held_body, self._keep_alive)
-        self._held_body = b""
-        before, self.cycle, self._call = self.cycle, call, call  # type: ignore[assignment]  # all that is used
-        serve_now: Callable[[Call], bool] = self.app.serve_now  # it has `at_once`
-        if not serve_now(call):
-            self.cycle, self._call = before, None
-            self._held_body, self._whole = call.body, True
-            self._open_held()
-
-    def _open_held(self) -> None:
-        """Serve what was held back in the ordinary way, with as much of its body as there is."""
-        body, whole = self._held_body, self._whole
-        self._stop_holding()
-        self._held_body = b""
-        self._open(b"POST", "1.1", upgrade=False)
-        if body:
-            super().on_body(body)
-        if whole:
-            self._complete()
-
-    def _stop_holding(self) -> None:
-        self._held = False
-        timer, self._held_timer = self._held_timer, None
-        if timer is not None:
-            timer.cancel()
-
     # -- inner ------------------------------------------------------------------------------------------
-
-    def _is_reading(self) -> bool:
-        return self._in_head or self._held
 
     def _count_barren(self, size: int) -> None:
         """A body that does not grow must end: the parser keeps what it reads of a trailer."""

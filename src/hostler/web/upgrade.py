@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from hostler.gateway.connection import Connection, ResponseHead
+from hostler.gateway.connection import Connection
+from hostler.gateway.sinks import ResponseHead
 from hostler.gateway.tunnel import Tunnel
 from hostler.gateway.websocket import switching_head
 

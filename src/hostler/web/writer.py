@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from hostler.clock import SYSTEM, Clock
+from hostler.gateway.headers import answer_headers
 
 if TYPE_CHECKING:
     import asyncio
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from uvicorn.protocols.http.flow_control import FlowControl
 
     from hostler.gateway.headers import Headers
+    from hostler.gateway.known_answers import KnownAnswer
     from hostler.web.cycles import CycleProtocol
 
 # Above this, three writes are cheaper than a copy of the piece.
@@ -46,6 +48,29 @@ class Date:
 
 
 DATE = Date()
+
+
+def known_head(known: KnownAnswer, values: list[bytes], request_id: bytes, *, keep_alive: bool) -> bytes:
+    """The head that a client gets of an answer that is known."""
+    form = known.form or _learn_form(known)
+    dated = b"" if b"date" in known.varying else b"date: %b\r\n" % DATE.now()
+    closing = b"" if keep_alive else b"connection: close\r\n"
+    return form % (*values, request_id, dated, closing)
+
+
+def _learn_form(known: KnownAnswer) -> bytes:
+    """Make the text of `known.form`: what varies has a place in it, in the order of the engine's head."""
+    lines = [STATUS_LINE[known.head.status]]
+    for name, value in answer_headers(known.head, b"%"):
+        # The request's id comes behind what is the engine's; its place is the last but two.
+        varies = name in known.varying or name == b"x-request-id"
+        lines.append(b"%b: %b\r\n" % (_literal(name), b"%b" if varies else _literal(value)))
+    known.form = b"".join(lines) + b"%b%b\r\n"
+    return known.form
+
+
+def _literal(text: bytes) -> bytes:
+    return text.replace(b"%", b"%%")
 
 
 class Answer(Protocol):
