@@ -90,6 +90,9 @@ class Recorder:
         assert data
         self.body += data
 
+    def on_chunk(self, chunk: bytes, start: int) -> None:
+        self.on_data(chunk[start:-2])
+
     def on_end(self) -> None:
         assert self.error is None
         self.ended += 1

@@ -20,7 +20,7 @@ PIECES = 200
 EVENT = b'data: {"id":"c","choices":[{"index":0,"delta":{"content":" word"}}],"usage":null}\n\n'
 CHUNK = b"%x\r\n%s\r\n" % (len(EVENT), EVENT)
 # Calls for each piece, on uvloop. One more is one too many: make it fewer, and lower this.
-MOST = 13.0
+MOST = 8.0
 
 
 class Lockstep:

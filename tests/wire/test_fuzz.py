@@ -189,6 +189,9 @@ class Listener:
         assert data
         self.size += len(data)
 
+    def on_chunk(self, chunk: bytes, start: int) -> None:
+        self.on_data(chunk[start:-2])
+
     def on_end(self) -> None:
         assert self.told == ["head"]
         self.told.append("end")

@@ -12,6 +12,7 @@ never used again. Trailers are dropped knowingly (nothing we serve reads them); 
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import cast
 
 import httptools
@@ -25,6 +26,8 @@ from hostler.gateway.wire import Wire
 
 # Go's net/http allows an engine 10 MiB of response head, nginx 4 to 8 KiB; engines send well under 2 KiB.
 MAX_HEAD_BYTES = 262_144
+# Of the line with the size of a chunk that is passed on as it is: nobody sends larger ones one by one.
+MAX_SIZE = 9
 PARSER_ERRORS = (httptools.HttpParserError, httptools.HttpParserUpgrade)
 
 
@@ -41,11 +44,16 @@ class Connection(Wire):
         self._pieces: list[bytes] = []
         self._own = 0
         self.on_body = self._pieces.append
+        # Not empty while the parser is within a chunk; these are told by it for each, and so are plain C.
+        self._chunk: list[None] = []
+        self.on_chunk_header = partial(self._chunk.append, None)
+        self.on_chunk_complete = self._chunk.pop
+        self._between = False  # it stands between two chunks of an answer
         self._parser = httptools.HttpResponseParser(self)
         self._sink: Sink | None = None
         self._head: ResponseHead | None = None
         self._head_bytes = 0
-        self._got_bytes = False
+        self._got_bytes = self._chunked = False
         self._is_head_request = False
         self._known: KnownAnswers | None = None  # for a sink that takes them
         self._left = 0  # of a body whose head was known: the parser sees neither
@@ -74,7 +82,7 @@ class Connection(Wire):
         self._sink = sink
         self._head = None
         self._head_bytes = 0
-        self._got_bytes = self._until_close = self._complete = False
+        self._got_bytes = self._until_close = self._complete = self._chunked = self._between = False
         self._barren = 0
         self._is_head_request = method == "HEAD"
         self._may_switch = upgrade
@@ -134,11 +142,22 @@ class Connection(Wire):
         elif self._left:
             self._pass_on(data)
         else:
+            if self._between:
+                # A chunk that comes alone, as those of events do, is passed on as it is: taken apart and put
+                # together again it would be the same. The parser is left where it stands.
+                place = data.find(b"\r\n", 1, MAX_SIZE)
+                size = len(data) - place - 4
+                if size > 0 and data.startswith(b"%x\r\n" % size) and data.endswith(b"\r\n"):
+                    self._barren = 0
+                    sink.on_chunk(data, place + 2)
+                    return
             try:
                 self._parser.feed_data(data)
             except PARSER_ERRORS as error:
                 if self._stopped(error, data):
                     return
+            # A line of a size that is not all here would end with something else.
+            self._between = self._chunked and not self._chunk and data.endswith(b"\r\n")
             pieces = self._pieces
             if pieces and not (self._complete or pieces[1:]):
                 self._barren = 0
@@ -197,6 +216,7 @@ class Connection(Wire):
         events = b"text/event-stream" in given.get(b"content-type", b"").lower()
         head = ResponseHead(status, headers, given, int(length) if length is not None else None, events)
         no_body = self._is_head_request or status in NO_BODY
+        self._chunked = chunked and not no_body
         self._until_close = not no_body and not chunked and head.length is None
         if self._until_close or not self._parser.should_keep_alive():
             self._reusable = False
@@ -235,6 +255,7 @@ class Connection(Wire):
         except PARSER_ERRORS as error:
             if self._stopped(error, data):
                 return
+        self._between = self._chunked and not self._chunk and data.endswith(b"\r\n")
         if known is not None:
             self._learn(known, data)
         self._flush()

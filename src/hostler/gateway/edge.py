@@ -31,18 +31,35 @@ EXTENSION = "hostler.edge"
 PAST_SEND = "hostler.past_send"
 
 
-class Writer(Protocol):
-    """Takes one answer, piece by piece, and never waits: whoever writes looks at `paused` after each."""
+class Flow(Protocol):
+    """How far a client is behind."""
 
-    paused: bool
-    """Whether the client is behind; `on_drain` is told when it has caught up."""
+    write_paused: bool
+
+
+class Answering(Protocol):
+    """How it stands with an answer."""
+
+    disconnected: bool
+    """The client is gone: nothing can be written any more."""
+
+
+class Writer(Protocol):
+    """Takes one answer, piece by piece, and never waits: whoever writes looks at `flow` after each."""
+
+    state: Answering
+    through: Callable[[bytes], None] | None
+    """Takes the next piece as one chunk (RFC 9112, section 7.1), while the client is there; None while the
+    answer is not in chunks, or has not begun."""
+    flow: Flow
+    """Whether the client is behind, as `write_paused`; `on_drain` is told when it has caught up."""
 
     def begin(self, status: int, headers: list[tuple[bytes, bytes]], length: int | None) -> None:
         """The head of the answer, whose body has `length` bytes (None: unknown); it waits for a piece."""
         ...
 
     def write(self, data: bytes) -> bool:
-        """A piece of the body, not empty; together not more than `length`. Returns `paused`."""
+        """A piece of the body, not empty; together not more than `length`. Returns `flow.write_paused`."""
         ...
 
     def flush(self) -> None:

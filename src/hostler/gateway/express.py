@@ -364,6 +364,7 @@ class Express(Passage):
         """The request has ended; its answer, if there is one, is about to."""
         self._undo()
         if self.observed is not None:
+            self.look()
             self.observed.finish(self.sent)
         self._ended(self)
 

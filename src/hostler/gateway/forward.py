@@ -195,6 +195,7 @@ async def _relay_to(
         writer.end()
     finally:
         relay.close()
+        relay.look()
         request.scope[PAST_SEND] = head.status, request.sent + len(event)
 
 

@@ -66,12 +66,14 @@ class Observed:
         self._tap = UsageTap(record.path, kind, encoding, status)
         self._capture = self._recorder.capture_response(record, headers)
 
-    def passed(self, data: bytes) -> None:
-        """A piece of the answer's body."""
-        if self._tap is not None and self._tap.feed(data):
+    def passed(self, data: bytes) -> bool:
+        """Some of the answer's body; whether its first token has still to be found."""
+        tap = self._tap
+        if tap is not None and tap.feed(data):
             self.record.first_token = self._clock.monotonic()
         if self._capture is not None:
             self._capture.feed(data)
+        return tap is not None and tap.looks
 
     def broke(self, error: HostlerError) -> None:
         """The answer did not come to its end; its status went out before that."""

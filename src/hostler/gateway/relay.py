@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # What the last bytes of an event are.
 BORDERS = (b"\n\n", b"\r\n\r\n")
+# Bytes of an answer that have passed and are still to be looked at: some twenty events.
+MAX_UNSEEN = 4_096
 
 
 def ends_event(last: bytes) -> bool:
@@ -33,11 +35,11 @@ def takes_events(head: ResponseHead) -> bool:
 class Passage:
     """The body of one answer on its way: what comes goes to `writer` at once.
 
-    `sent` is how many bytes of it have; `observed` sees them pass. `at_border` says whether what has passed
-    ends between two events.
+    `sent` is how many bytes of it have; `observed` sees them pass, some of them together. `at_border` says
+    whether what has passed ends between two events.
     """
 
-    __slots__ = ("_connection", "_last", "_paused", "observed", "sent", "writer")
+    __slots__ = ("_connection", "_keen", "_last", "_paused", "_seen", "_unseen", "observed", "sent", "writer")
 
     def __init__(self, connection: Connection, writer: Writer | None) -> None:
         self.writer = writer  # None until there is an answer
@@ -46,6 +48,9 @@ class Passage:
         self._connection = connection
         self._last = b""
         self._paused = False
+        self._keen = True  # each piece is looked at alone: the time of the first token is to be found
+        self._unseen: list[bytes] = []  # pieces that `observed` has not been shown
+        self._seen = 0  # bytes that it has
 
     @property
     def at_border(self) -> bool:
@@ -57,9 +62,38 @@ class Passage:
         self.sent += size
         self._last = data if size > 3 else self._last[-4:] + data
         if self.observed is not None:
-            self.observed.passed(data)
+            self._unseen.append(data)
+            if self._keen or self.sent - self._seen > MAX_UNSEEN:
+                self.look()
         if behind and not self._paused:
             self._wait_for_client()
+
+    def on_chunk(self, chunk: bytes, start: int) -> None:
+        writer = self.writer
+        through = writer.through  # type: ignore[union-attr]  # there is an answer by now
+        data = chunk[start:-2]
+        size = len(data)
+        if through is None or self._keen or size < 4 or writer.state.disconnected:  # type: ignore[union-attr]
+            self.on_data(data)
+            return
+        # As `on_data` does it.
+        through(chunk)
+        self.sent += size
+        self._last = data
+        if self.observed is not None:
+            self._unseen.append(data)
+            if self.sent - self._seen > MAX_UNSEEN:
+                self.look()
+        if writer.flow.write_paused and not self._paused:  # type: ignore[union-attr]
+            self._wait_for_client()
+
+    def look(self) -> None:
+        """Show what has passed to `observed`; also to be called at the end."""
+        unseen = self._unseen
+        if unseen and self.observed is not None:
+            self._keen = self.observed.passed(unseen[0] if len(unseen) == 1 else b"".join(unseen))
+            unseen.clear()
+            self._seen = self.sent
 
     def _wait_for_client(self) -> None:
         assert self.writer is not None

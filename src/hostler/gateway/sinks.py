@@ -47,6 +47,10 @@ class Sink(Protocol):
         """A piece of the body, never empty."""
         ...
 
+    def on_chunk(self, chunk: bytes, start: int) -> None:
+        """`on_data` of `chunk[start:-2]`, which came as just this chunk (RFC 9112, section 7.1)."""
+        ...
+
     def on_end(self) -> None:
         """The body is complete."""
         ...

@@ -65,6 +65,9 @@ class Exchange:
             self.connection.pause()
         self._notify()
 
+    def on_chunk(self, chunk: bytes, start: int) -> None:
+        self.on_data(chunk[start:-2])
+
     def on_end(self) -> None:
         self._ended = True
         self._notify()

@@ -88,6 +88,11 @@ class UsageTap:
         if content_encoding:
             self._open(content_encoding)
 
+    @property
+    def looks(self) -> bool:
+        """Whether the first token has still to be found."""
+        return self._line is not None
+
     def _open(self, content_encoding: str) -> None:
         try:
             self._decoder = decoder_for(content_encoding)

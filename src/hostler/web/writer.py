@@ -122,22 +122,19 @@ def break_off(answer: Answer, transport: asyncio.Transport, *, until_close: bool
 class AnswerWriter:
     """One answer to an HTTP/1.1 client; see `hostler.gateway.edge.Writer`."""
 
-    __slots__ = ("_chunked", "_cycle", "_flow", "_head", "_protocol", "_transport")
+    __slots__ = ("_chunked", "_head", "_protocol", "_transport", "flow", "state", "through")
 
     def __init__(self, protocol: CycleProtocol, cycle: Answer) -> None:
         self._protocol = protocol
-        self._cycle = cycle
+        self.state = cycle
         self._transport = cycle.transport
-        self._flow = cycle.flow
+        self.flow = cycle.flow
+        self.through: Callable[[bytes], None] | None = None
         self._head = b""
         self._chunked = False
 
-    @property
-    def paused(self) -> bool:
-        return self._flow.write_paused
-
     def begin(self, status: int, headers: Headers, length: int | None) -> None:
-        cycle = self._cycle
+        cycle = self.state
         cycle.response_started = True
         cycle.waiting_for_100_continue = False
         parts = [STATUS_LINE[status], *[b"%b: %b\r\n" % pair for pair in headers]]
@@ -153,7 +150,7 @@ class AnswerWriter:
         self._head = head + (b"\r\n" if b"\r\ndate: " in head else b"date: %b\r\n\r\n" % DATE.now())
 
     def write(self, data: bytes) -> bool:
-        if self._cycle.disconnected:
+        if self.state.disconnected:
             return False
         head = self._head
         if head:
@@ -162,9 +159,10 @@ class AnswerWriter:
             self._write_large(head, data)
         elif self._chunked:
             self._transport.write(b"%b%x\r\n%b\r\n" % (head, len(data), data))
+            self.through = self._transport.write
         else:
             self._transport.write(head + data if head else data)
-        return self._flow.write_paused
+        return self.flow.write_paused
 
     def _write_large(self, head: bytes, data: bytes) -> None:
         write = self._transport.write
@@ -178,12 +176,12 @@ class AnswerWriter:
             write(data)
 
     def flush(self) -> None:
-        if self._head and not self._cycle.disconnected:
+        if self._head and not self.state.disconnected:
             self._transport.write(self._head)
         self._head = b""
 
     def end(self) -> None:
-        cycle = self._cycle
+        cycle = self.state
         if cycle.disconnected:
             return
         rest = self._head + b"0\r\n\r\n" if self._chunked else self._head
