@@ -145,7 +145,8 @@ class Fleet:
         ticket = next(self._tickets)
         if not self._scheduler.grant_now(ticket, model):
             return None
-        self._enter(slot)
+        slot.active += 1
+        self._active += 1
         lease = slot.lease
         if lease is None or lease.run != slot.run.number:
             lease = slot.lease = lease_of(slot.run, model, self._priority)
@@ -186,9 +187,10 @@ class Fleet:
         slot.active -= 1
         self._active -= 1
         slot.last_used = self._clock.monotonic()
-        if slot.active == 0:
+        if slot.active == 0 and slot.model.ttl > 0:
             self._idle[slot.model.id].arm()
-        self._forget_removed(slot)
+        if slot.removed:
+            self._forget_removed(slot)
         if self._active == 0 and self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
 

@@ -20,7 +20,7 @@ from hostler.metrics.capture_parts import shown_headers
 SANE_ID = re.compile(rb"[A-Za-z0-9._:@/+=-]{1,128}")
 
 # Different for each process, so that ids of two lives of Hostler do not meet in a log.
-_boot = os.urandom(4).hex()
+_boot = os.urandom(4).hex().encode()
 _ids = itertools.count(1)
 
 
@@ -28,7 +28,7 @@ def request_id(shown: bytes) -> bytes:
     """The id that a client gave its request, where it can be used; else a new one."""
     if shown and SANE_ID.fullmatch(shown):
         return shown
-    return f"{_boot}-{next(_ids):x}".encode()
+    return b"%b-%x" % (_boot, next(_ids))
 
 
 class Entry(Protocol):

@@ -38,30 +38,15 @@ class Call:
     To uvicorn it is a cycle: it has of `RequestResponseCycle` what the server and `AnswerWriter` use.
     """
 
-    __slots__ = (
-        "_headers",
-        "_protocol",
-        "body",
-        "chunked_encoding",
-        "disconnected",
-        "expected_content_length",
-        "flow",
-        "given",
-        "keep_alive",
-        "owner",
-        "response_complete",
-        "response_started",
-        "sender",
-        "size",
-        "target",
-        "transport",
-        "waiting_for_100_continue",
-    )
-
     method = b"POST"
     message_event = _NOBODY
     more_body = False
     scope: Mapping[str, Any] = MappingProxyType({})  # it has none, and so no extension
+    # What most calls begin and end with need not be set for each.
+    owner: CallOwner | None = None
+    disconnected = waiting_for_100_continue = response_started = response_complete = False
+    chunked_encoding: bool | None = None
+    expected_content_length = 0
 
     def __init__(
         self,
@@ -79,14 +64,9 @@ class Call:
         self.body = body
         self.size = len(body)
         self.keep_alive = keep_alive
-        self.owner: CallOwner | None = None
         self._protocol = protocol
         self.transport: asyncio.Transport = protocol.transport
         self.flow: FlowControl = protocol.flow
-        self.disconnected = self.waiting_for_100_continue = False
-        self.response_started = self.response_complete = False
-        self.chunked_encoding: bool | None = None
-        self.expected_content_length = 0
 
     @property
     def headers(self) -> Headers:
