@@ -65,7 +65,18 @@ class Sender:
     `given` has the content length of the first request that said all this; `place` is where headers have it.
     """
 
-    __slots__ = ("_after", "_before", "_length", "given", "headers", "keep_alive", "known", "place", "target")
+    __slots__ = (
+        "_after",
+        "_before",
+        "_length",
+        "given",
+        "headers",
+        "keep_alive",
+        "known",
+        "learnt",
+        "place",
+        "target",
+    )
 
     def __init__(
         self, headers: Headers, given: Mapping[bytes, bytes], target: bytes = b"", keep_alive: bool = True
@@ -74,6 +85,7 @@ class Sender:
         self.given = given
         self.target = target  # of the head that was learnt
         self.keep_alive = keep_alive
+        self.learnt = False  # `body_in` may find something
         self._before = self._after = b""  # of the length, in the head that was learnt
         self.known: Known | None = None
         self._length = (b"content-length", given.get(b"content-length", b""))
@@ -100,11 +112,6 @@ class Sender:
             known = self.known = Known(keys, key, headers)
         return known
 
-    @property
-    def learnt(self) -> bool:
-        """Whether `body_in` can find anything."""
-        return bool(self._before)
-
     def learn(self, data: bytes, body: bytes, length: bytes, target: bytes) -> None:
         """Remember the head of a request, to know it when it comes again.
 
@@ -121,6 +128,7 @@ class Sender:
         place += found.index(length)
         self.target = target
         self._before, self._after = head[:place], head[place + len(length) :]
+        self.learnt = True
 
     def body_in(self, data: bytes) -> bytes | None:
         """The body of the request in `data`, if that has the head that was learnt, and all of its body.

@@ -48,11 +48,8 @@ class HeldProtocol(CycleProtocol):
         cycle = self._cycle()
         return cycle is None or (cycle.response_complete and not cycle.more_body)
 
-    def _serve_again(self, data: bytes) -> bool:
+    def _serve_again(self, sender: Sender, data: bytes) -> bool:
         """Serve the request in `data`, if it is known by its head; it must be between two."""
-        sender = self._sender
-        if sender is None or not sender.learnt:
-            return False
         body = sender.body_in(data)
         if body is None or len(body) > SMALL_BODY:
             return False

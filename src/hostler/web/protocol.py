@@ -89,8 +89,8 @@ class HostlerProtocol(HeldProtocol):
         if self._switching is not None:
             self._wait_to_switch(data)
             return
-        between = self._is_between()
-        if between and self._serve_again(data):
+        sender, between = self._sender, self._is_between()
+        if between and sender is not None and sender.learnt and self._serve_again(sender, data):
             return
         was_in_head, self._head_began = self._in_head, False
         self._read_bytes = len(data)
