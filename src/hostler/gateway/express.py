@@ -152,13 +152,7 @@ class Express(Passage):
         fields = b"%b%b\r\ncontent-length: %b\r\n\r\n" % (start, self.request_id, length)
         if gateway.recorder is not None:
             self.observed = observed = self._observed(gateway.recorder, known.key)
-            headers = [*known.headers, (b"x-request-id", self.request_id), (b"content-length", length)]
-            sent = observed.sending(headers, body)
-            if sent is not headers:
-                fields = b"".join([b"%b: %b\r\n" % pair for pair in sent])
-                if b"host" not in dict(sent):
-                    fields += b"host: %b\r\n" % connection.origin.authority
-                fields += b"\r\n"
+            fields = observed.sending_lines(fields, body)
         head = line + fields
         if self._patience:
             self._timer = connection.loop.call_later(self._patience, self._took_too_long, self._patience)
@@ -173,9 +167,10 @@ class Express(Passage):
             request_id=self.request_id.decode("latin-1"),
             key=key.name if key is not None else "",
             traceparent=self._call.given.get(b"traceparent", b"").decode("latin-1"),
+            began=self.began,
         )
         observed = Observed(recorder, record, self._gateway.clock)
-        observed.granted(self._held.lease)
+        observed.granted(self._held.lease, self.began)
         return observed
 
     # -- an entry of the requests in flight -------------------------------------------------------------
@@ -234,7 +229,7 @@ class Express(Passage):
         self.status = head.status
         self.sent = len(body)
         if self.observed is not None:
-            self.observed.answering(head.status, known.headers(values), head.given)
+            self.observed.answering(head.status, known.lines(values), head.given)
             if body:
                 self.observed.passed(body)
         self._call.answer(known, values, self.request_id, body)

@@ -32,13 +32,14 @@ class KnownAnswer:
     `form` is what the web side makes of it.
     """
 
-    __slots__ = ("_date", "_dated", "_first", "_length", "_rest", "form", "head", "varying")
+    __slots__ = ("_date", "_dated", "_first", "_length", "_lines", "_rest", "form", "head", "varying")
 
     def __init__(self, head: ResponseHead, varying: tuple[bytes, ...], pieces: list[bytes]) -> None:
         self.head = head
         self.varying = varying
         self.form = b""
         self._first, *self._rest = pieces
+        self._lines = self._first.partition(b"\r\n")[2]  # without that of the status
         self._length = varying.index(b"content-length")
         self._date = varying.index(b"date") if b"date" in varying else -1
         self._dated = b""  # a date that was found to be one
@@ -68,6 +69,13 @@ class KnownAnswer:
             return False
         self._dated = value
         return True
+
+    def lines(self, values: list[bytes]) -> bytes:
+        """The same as lines, as the engine sends them."""
+        lines = self._lines
+        for value, rest in zip(values, self._rest, strict=True):
+            lines += value + rest
+        return lines
 
     def headers(self, values: list[bytes]) -> Headers:
         """The headers of an answer with these values."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hostler.errors import RequestCancelled
+from hostler.metrics.accounts import with_speed
 from hostler.metrics.record import ErrorKind, kind_of
-from hostler.metrics.usage import UsageTap, own_speed
+from hostler.metrics.usage import DOCUMENT_TAIL, UsageTap, is_document, own_speed, whole_usage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,23 +23,27 @@ if TYPE_CHECKING:
     from hostler.metrics.record import RequestRecord
     from hostler.metrics.recorder import Recorder
 
+TRACEPARENT = b"traceparent"
+
 
 class Observed:
     """One request that leaves a row of activity; `finish` is called once, however it ends."""
 
-    __slots__ = ("_capture", "_clock", "_recorder", "_tap", "record")
+    __slots__ = ("_capture", "_clock", "_first", "_recorder", "_tap", "_whole", "record")
 
     def __init__(self, recorder: Recorder, record: RequestRecord, clock: Clock) -> None:
         self.record = record
         self._recorder = recorder
         self._clock = clock
         self._tap: UsageTap | None = None
+        self._whole = False  # the answer is a document, of which there is at most one piece so far
+        self._first = b""
         self._capture: Collector | None = None
 
-    def granted(self, lease: Lease | None) -> None:
-        """An engine is there for the request; None for a peer, which is always there."""
+    def granted(self, lease: Lease | None, at: float | None = None) -> None:
+        """An engine is there for the request, since now or `at`; None for a peer, which is always there."""
         record = self.record
-        record.granted = self._clock.monotonic()
+        record.granted = self._clock.monotonic() if at is None else at
         if lease is not None:
             record.run = lease.run
             record.load_seconds = lease.loading
@@ -50,30 +55,59 @@ class Observed:
         record = self.record
         record.bytes_in = len(body)
         if record.trace is not None:
-            headers = [pair for pair in headers if pair[0] != b"traceparent"]
-            headers.append((b"traceparent", record.trace.header().encode()))
+            headers = [pair for pair in headers if pair[0] != TRACEPARENT]
+            headers.append((TRACEPARENT, record.trace.header().encode()))
         self._recorder.capture_request(record, headers, body)
         return headers
 
-    def answering(self, status: int, headers: Headers, given: Mapping[bytes, bytes]) -> None:
-        """The engine has begun to answer; `given` are the first values of the headers."""
+    def sending_lines(self, lines: bytes, body: bytes) -> bytes:
+        """As `sending`, for the headers as they are sent: names in lower case, an empty line at the end."""
+        record = self.record
+        record.bytes_in = len(body)
+        if record.trace is not None:
+            kept = [
+                line for line in lines.splitlines(keepends=True) if line.partition(b":")[0] != TRACEPARENT
+            ]
+            lines = b"traceparent: %b\r\n%b" % (record.trace.header().encode(), b"".join(kept))
+        self._recorder.capture_request(record, lines, body)
+        return lines
+
+    def answering(self, status: int, headers: Headers | bytes, given: Mapping[bytes, bytes]) -> None:
+        """The engine has begun to answer; `given` are the first values of its headers."""
         record = self.record
         record.first_byte = self._clock.monotonic()
         record.status = status
-        kind = given.get(b"content-type", b"").decode("latin-1")
-        encoding = given.get(b"content-encoding", b"").decode("latin-1")
-        record.content_type = kind
-        self._tap = UsageTap(record.path, kind, encoding, status)
+        kind = record.content_type = given.get(b"content-type", b"").decode("latin-1")
+        if b"content-encoding" in given or not is_document(kind):
+            encoding = given.get(b"content-encoding", b"").decode("latin-1")
+            self._tap = UsageTap(record.path, kind, encoding, status)
+        else:
+            self._whole = True
         self._capture = self._recorder.capture_response(record, headers)
 
     def passed(self, data: bytes) -> bool:
         """Some of the answer's body; whether its first token has still to be found."""
         tap = self._tap
-        if tap is not None and tap.feed(data):
-            self.record.first_token = self._clock.monotonic()
+        if tap is not None:
+            if tap.feed(data):
+                self.record.first_token = self._clock.monotonic()
+        elif self._whole:
+            self._keep_whole(data)
         if self._capture is not None:
             self._capture.feed(data)
         return tap is not None and tap.looks
+
+    def _keep_whole(self, data: bytes) -> None:
+        """Most documents come in one piece, of which nothing more has to be made meanwhile."""
+        first = self._first
+        if not first and len(data) <= DOCUMENT_TAIL:
+            self._first = data
+            return
+        record = self.record
+        tap = self._tap = UsageTap(record.path, record.content_type, "", record.status)
+        tap.feed(first)
+        tap.feed(data)
+        self._first = b""
 
     def broke(self, error: HostlerError) -> None:
         """The answer did not come to its end; its status went out before that."""
@@ -101,21 +135,26 @@ class Observed:
     def finish(self, sent: int) -> None:
         """The request has ended, and the client was sent so many bytes: its row is made soon."""
         self.record.bytes_out = sent
-        self._recorder.finish_soon(self.record, self._complete)
+        self._recorder.finish_soon(self)
 
-    def _complete(self) -> None:
+    def complete(self) -> None:
+        """Look at what the answer said."""
         record = self.record
         if self._tap is not None:
             usage = self._tap.finish()
-            record.engine_ms = usage.engine_ms
-            record.finish_reason = usage.finish_reason
-            record.tokens = usage.tokens
-            if usage.error and not record.error:
-                record.error = usage.error
-                if usage.failed and not record.error_kind:
-                    record.error_kind = ErrorKind.ENGINE
-            if usage.found and usage.tokens.tokens_per_second <= 0:
-                self._estimate()
+        elif self._whole:
+            usage = whole_usage(record.path, record.status, self._first)
+        else:
+            return
+        record.engine_ms = usage.engine_ms
+        record.finish_reason = usage.finish_reason
+        record.tokens = usage.tokens
+        if usage.error and not record.error:
+            record.error = usage.error
+            if usage.failed and not record.error_kind:
+                record.error_kind = ErrorKind.ENGINE
+        if usage.found and usage.tokens.tokens_per_second <= 0:
+            self._estimate()
 
     def _estimate(self) -> None:
         """A speed of our own, where the engine tells none: from the first token on, or of all its work."""
@@ -130,5 +169,4 @@ class Observed:
         else:
             speed = 0.0
         if speed > 0:
-            tokens.tokens_per_second = speed
-            tokens.estimated = True
+            record.tokens = with_speed(tokens, speed)

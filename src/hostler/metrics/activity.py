@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -147,6 +147,16 @@ class ActivityStore:
         elif self._flush is None:
             self._loop = asyncio.get_running_loop()
             self._flush = self._loop.call_later(FLUSH_SECONDS, self._send)
+
+    def add_all(self, rows: Sequence[ActivityRow]) -> None:
+        """`add` for each of `rows`."""
+        if self._closed or not self._lazy or self._is_full():
+            for row in rows:
+                self.add(row)
+            return
+        self._pending.extend(rows)
+        for _ in range(len(self._pending) - self._settings.memory_rows):
+            self._pending.popleft()
 
     def _is_full(self) -> bool:
         """In memory all rows are on their way when somebody asks, and they are bounded already."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -101,10 +101,19 @@ class EventBus:
         """As `publish`, for what happens with each request: `data` is small, never changed, and becomes JSON
         only when somebody reads it; with `told`, what that makes of it does.
         """
-        if self.heard and not self.closed:
-            self._add(Event(self._end + 1, kind, data, None, told))
-        elif not self.closed:
-            self._end += 1  # nobody was given a number from which to ask for it
+        self.publish_all_small(kind, (data,), told)
+
+    def publish_all_small(
+        self, kind: str, all_data: Sequence[object], told: Callable[[Any], object] | None = None
+    ) -> None:
+        """`publish_small` for each of `all_data`."""
+        if self.closed:
+            return
+        if self.heard:
+            for data in all_data:
+                self._add(Event(self._end + 1, kind, data, None, told))
+        else:
+            self._end += len(all_data)  # nobody was given a number from which to ask for them
             self._events.clear()
             self._bytes = 0
 

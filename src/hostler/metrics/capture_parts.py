@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from operator import itemgetter
-from typing import NamedTuple
 
 import msgspec
 
 from hostler.metrics.capture_blocks import Capture, Parts
+
+Pairs = Iterable[tuple[bytes, bytes]]
 
 # What a capture takes beside its bodies: headers, names, objects. And what one takes that is a frame.
 OVERHEAD = 1500
@@ -50,14 +51,27 @@ def rule_of(path: str) -> Rule:
     return _RULES.get(path, _ALL)
 
 
-def shown_headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+def shown_headers(headers: Pairs | bytes) -> dict[str, str]:
     """The first value of each header by its usual spelling, without secrets."""
     shown: dict[str, str] = {}
-    for name, value in headers:
+    for name, value in pairs_of(headers) if isinstance(headers, bytes) else headers:
         text, secret = _spelled(name)
         if text not in shown:
             shown[text] = REDACTED if secret else value.decode("latin-1")
     return shown
+
+
+def pairs_of(lines: bytes) -> list[tuple[bytes, bytes]]:
+    """Header lines as they are sent, in pairs. What is no header is left out; a folded line is one value."""
+    pairs: list[tuple[bytes, bytes]] = []
+    for line in lines.split(b"\r\n"):
+        if pairs and line.startswith((b" ", b"\t")):
+            name, value = pairs.pop()
+            pairs.append((name, b"%b %b" % (value, line.strip(b" \t"))))
+        elif b":" in line:
+            name, _, value = line.partition(b":")
+            pairs.append((name.strip(b" \t"), value.strip(b" \t")))
+    return pairs
 
 
 @lru_cache(maxsize=512)
@@ -99,21 +113,26 @@ class Budget:
         """`count` bytes are gone."""
         self.held -= count
 
+    def swap(self, gone: int, wanted: int) -> bool:
+        """`give` and `take_all` in one."""
+        held = self.held = self.held - gone
+        if held + wanted > self.limit:
+            return self.take_all(wanted)
+        self.held = held + wanted
+        return True
 
-class Collector:
+
+class Collector(msgspec.Struct):
     """The bytes of one body as they pass. `close` gives their room back; any number of times."""
 
-    __slots__ = ("_budget", "held", "parts", "truncated")
-
-    def __init__(self, budget: Budget) -> None:
-        self._budget = budget
-        self.parts: list[bytes] = []
-        self.held = 0
-        self.truncated = False
+    budget: Budget
+    parts: list[bytes] = []  # each has its own: msgspec sees to it
+    held: int = 0
+    truncated: bool = False
 
     def feed(self, data: bytes) -> None:
         """Keep `data`, or what there is room for; after the first cut nothing more is kept."""
-        size, budget = len(data), self._budget
+        size, budget = len(data), self.budget
         if budget.held + size <= budget.limit and not self.truncated:
             budget.held += size
             self.held += size
@@ -123,7 +142,7 @@ class Collector:
 
     def _feed_some(self, data: bytes) -> None:
         # One answer may push out others up to half of everything; a giant leaves the rest alone.
-        room = self._budget.take(len(data), push=2 * self.held < self._budget.limit)
+        room = self.budget.take(len(data), push=2 * self.held < self.budget.limit)
         if room < len(data):
             self.truncated = True
             data = data[:room]
@@ -133,21 +152,25 @@ class Collector:
 
     def close(self) -> None:
         """Let go of the bytes."""
-        self._budget.give(self.held)
+        self.budget.give(self.held)
         self.held = 0
         self.parts = []
 
 
-class RawCapture(NamedTuple):
-    """A capture as the gateway has it: headers are made readable, and secrets covered, when it is kept."""
+class RawCapture(msgspec.Struct, array_like=True, gc=False):
+    """A capture as the gateway has it: headers are made readable, and secrets covered, when somebody looks.
+
+    Headers are pairs, or the lines as they were sent. `answer` is there in a frame only.
+    """
 
     id: int
     model: str
     path: str
-    request_headers: Iterable[tuple[bytes, bytes]]
+    request_headers: list[tuple[bytes, bytes]] | bytes
     request_body: bytes | None
-    response_headers: Iterable[tuple[bytes, bytes]]
+    response_headers: list[tuple[bytes, bytes]] | bytes
     truncated: bool = False
+    answer: list[bytes] | None = None
 
     def shown(self) -> Capture:
         """What may be kept and shown of it."""
@@ -163,29 +186,18 @@ class RawCapture(NamedTuple):
         )
 
 
-class _Frame(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """A small capture as it came, to be kept as one piece of memory instead of dozens."""
-
-    raw: RawCapture
-    answer: list[bytes] | None
-    truncated: bool
+frame_of = msgspec.msgpack.Encoder().encode
+"""A small capture as one piece of memory instead of dozens."""
+_decode = msgspec.msgpack.Decoder(RawCapture).decode
 
 
-def frame_of(raw: RawCapture, answer: list[bytes] | None, *, truncated: bool) -> bytes:
-    """A small capture as one piece of memory."""
-    return _encode(_Frame(raw, answer, truncated))
-
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(_Frame).decode
-
-
-class Fresh(NamedTuple):
+class Fresh(msgspec.Struct, frozen=True):
     """A capture as it came, what was collected of its answer, and what it takes beside that.
 
     `capture` is a frame, and has its answer, where it is small.
     """
 
+    id: int
     capture: Capture | RawCapture | bytes
     body: Collector | None
     size: int
@@ -205,18 +217,18 @@ class Fresh(NamedTuple):
         capture, body = self.capture, self.body
         if isinstance(capture, bytes):
             frame = _decode(capture)
-            shown, answer, truncated = frame.raw.shown(), frame.answer, frame.truncated
-        else:
-            shown = capture.shown() if isinstance(capture, RawCapture) else capture
-            answer, truncated = (None, False) if body is None else (body.parts, body.truncated)
-        if truncated:
+            return Parts(frame.shown(), frame.answer)
+        shown = capture.shown() if isinstance(capture, RawCapture) else capture
+        if body is None:
+            return Parts(shown, None)
+        if body.truncated:
             shown = msgspec.structs.replace(shown, truncated=True)
-        return Parts(shown, answer)
+        return Parts(shown, body.parts)
 
 
-def values_size(headers: Iterable[tuple[bytes, bytes]]) -> int:
+def values_size(headers: Pairs | bytes) -> int:
     """Of what headers take the part that a client chooses; the rest is in OVERHEAD."""
-    return len(b"".join(map(_value, headers)))
+    return len(headers) if isinstance(headers, bytes) else len(b"".join(map(_value, headers)))
 
 
 _value = itemgetter(1)

@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import bisect
 import contextlib
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from operator import attrgetter
 from typing import NamedTuple
 
 from hostler.clock import SYSTEM, Clock
@@ -42,6 +43,9 @@ PACK_SECONDS = 0.25
 # Captures that wait for that: in such a flood the oldest go. At some 1.5 KB each they take half a megabyte;
 # it would fill all of captureBuffer with what nobody has the time to look at.
 MAX_FRESH_COUNT = 300
+
+
+_number = attrgetter("id")
 
 
 class _Block(NamedTuple):
@@ -77,8 +81,9 @@ class Captures:
         self._budget = Budget(limit, self._reclaim)
         self.enabled = limit > 0
         self._on_problem = on_problem
-        self._fresh: OrderedDict[int, Fresh] = OrderedDict()
+        self._fresh: deque[Fresh] = deque()  # in the order of their ids
         self._fresh_size = 0
+        self._fresh_most = min(limit // 4, MAX_FRESH)
         self._waiting: dict[int, Future[bytearray]] = {}
         self._blocks: list[_Block] = []  # oldest first
         self._work = Worker("capture compressor", bound=MAX_WAITING)
@@ -120,49 +125,52 @@ class Captures:
     def resize(self, limit: int) -> None:
         """Another limit; the newest captures that fit into it stay."""
         self._budget.limit = limit
+        self._fresh_most = min(limit // 4, MAX_FRESH)
         self.enabled = limit > 0
         self._reclaim(self._budget.held - limit)
 
     def add(self, capture: Capture | RawCapture, body: Collector | None = None) -> None:
         """Keep `capture`, whose request was held, with what `body` holds as its answer."""
-        request = len(capture.request_body or b"")
-        if (
-            isinstance(capture, RawCapture)
-            and self.enabled
-            and request + (body.held if body is not None else 0) <= MAX_FRAME
-        ):
-            fresh = self._framed(capture, request, body)
+        question = capture.request_body
+        request = len(question) if question is not None else 0
+        held = body.held if body is not None else 0
+        if isinstance(capture, RawCapture) and self.enabled and request + held <= MAX_FRAME:
+            fresh = self._framed(capture, request + held, body)
         else:
             fresh = self._whole(capture, request, body)
         if fresh is None:
             self._skip([capture.id])
             return
-        self._fresh[capture.id] = fresh
+        self._fresh.append(fresh)
         self._fresh_size += fresh.held
-        if self._fresh_size > min(self._budget.limit // 4, MAX_FRESH):
-            now = self._clock.monotonic()
-            if now - self._packed_at >= PACK_SECONDS:
-                self._packed_at = now
-                self._pack()
-            elif len(self._fresh) > MAX_FRESH_COUNT:
-                self._forget_fresh()
+        if self._fresh_size > self._fresh_most:
+            self._make_room()
 
-    def _framed(self, raw: RawCapture, request: int, body: Collector | None) -> Fresh | None:
-        if body is None:
-            frame = frame_of(raw, None, truncated=False)
-        else:
-            frame = frame_of(raw, body.parts, truncated=body.truncated)
-            body.close()
-        self._budget.give(request)
+    def _make_room(self) -> None:
+        now = self._clock.monotonic()
+        if now - self._packed_at >= PACK_SECONDS:
+            self._packed_at = now
+            self._pack()
+        elif len(self._fresh) > MAX_FRESH_COUNT:
+            self._forget_fresh()
+
+    def _framed(self, raw: RawCapture, held: int, body: Collector | None) -> Fresh | None:
+        if body is not None:
+            raw.answer = body.parts
+            if body.truncated:
+                raw.truncated = True
+        frame = frame_of(raw)
+        if body is not None:
+            body.parts, body.held = [], 0
         size = len(frame) + FRAME_OVERHEAD
-        return Fresh(frame, None, size) if self._budget.take_all(size) else None
+        return Fresh(raw.id, frame, None, size) if self._budget.swap(held, size) else None
 
     def _whole(self, capture: Capture | RawCapture, request: int, body: Collector | None) -> Fresh | None:
         size = request + OVERHEAD
         if isinstance(capture, RawCapture):
             size += values_size(capture.request_headers) + values_size(capture.response_headers)
         if self.enabled and self._budget.take_all(size - request):
-            return Fresh(capture, body, size)
+            return Fresh(capture.id, capture, body, size)
         self.let_go(capture.request_body)
         if body is not None:
             body.close()
@@ -170,11 +178,15 @@ class Captures:
 
     def has(self, number: int) -> bool:
         """Whether there is, or will be in a moment, a capture of row `number`."""
-        return number in self._fresh or number in self._waiting or self._block_of(number) is not None
+        return (
+            self._fresh_of(number) is not None
+            or number in self._waiting
+            or self._block_of(number) is not None
+        )
 
     async def get(self, number: int) -> Capture | None:
         """The capture of row `number`, made on the compressor's thread; None without one. Raises Busy."""
-        fresh = self._fresh.get(number)
+        fresh = self._fresh_of(number)
         if fresh is not None:
             return await asyncio.wrap_future(self._work.submit(lambda: whole(fresh.parts())))
         packing = self._waiting.get(number)
@@ -186,6 +198,10 @@ class Captures:
                 return None
             block = found.data
         return await asyncio.wrap_future(self._work.submit(lambda: unpacked(block, number)))
+
+    def _fresh_of(self, number: int) -> Fresh | None:
+        at = bisect.bisect_left(self._fresh, number, key=_number)
+        return self._fresh[at] if at < len(self._fresh) and self._fresh[at].id == number else None
 
     def _block_of(self, number: int) -> _Block | None:
         at = bisect.bisect_right(self._blocks, number, key=lambda block: block.first) - 1
@@ -203,9 +219,9 @@ class Captures:
         ids: list[int] = []
         chosen: list[Fresh] = []
         while self._fresh and (not chosen or self._fresh_size > half):
-            number, fresh = self._fresh.popitem(last=False)
+            fresh = self._fresh.popleft()
             self._fresh_size -= fresh.held
-            ids.append(number)
+            ids.append(fresh.id)
             chosen.append(fresh)
         spare = sum(one.spare for one in chosen)
         future = self._compressing(chosen, spare)
@@ -281,6 +297,6 @@ class Captures:
             self._forget_fresh()
 
     def _forget_fresh(self) -> None:
-        _, fresh = self._fresh.popitem(last=False)
+        fresh = self._fresh.popleft()
         self._fresh_size -= fresh.held
         self._release(fresh)

@@ -5,21 +5,12 @@ Labels `model` hold the ids of configured models (and of models of peers); anyth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
-from hostler.metrics.record import ActivityRow, ErrorKind
-from hostler.metrics.registry import (
-    MAX_SERIES,
-    OTHER,
-    Counter,
-    CounterSeries,
-    Gauge,
-    Histogram,
-    HistogramSeries,
-    Labels,
-    Registry,
-)
+from hostler.metrics.model_series import ModelSeries
+from hostler.metrics.record import ActivityRow
+from hostler.metrics.registry import MAX_SERIES, OTHER, Counter, Gauge, Histogram, Labels, Registry
 
 # Seconds: from an embedding to a long answer of a slow machine.
 REQUEST_BOUNDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640)
@@ -29,6 +20,8 @@ FIRST_BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 3
 LOAD_BOUNDS = (0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600)
 # Tokens per second.
 SPEED_BOUNDS = (1, 2, 5, 10, 20, 40, 80, 160, 320, 640, 1280)
+# Requests that are counted together: it costs a fifth for each, and all of them a tenth of a millisecond.
+MAX_WAITING = 256
 STATES = ("stopped", "starting", "ready", "stopping")
 
 Pairs = Iterable[tuple[Labels, float]]
@@ -43,7 +36,8 @@ class RequestFamilies:
     def __init__(self, registry: Registry, known: Known) -> None:
         self._known = known
         self._registry = registry
-        self._models: dict[str, _ModelSeries] = {}
+        self._models: dict[str, ModelSeries] = {}
+        self._waiting = 0
         self.requests = self._counter(
             "hostler_requests_total",
             "Finished requests for models by class of the status and by whose fault a failure was.",
@@ -95,90 +89,51 @@ class RequestFamilies:
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         family = Counter(name, text, ("model", *labels))
+        family.before_reading = self.settle
         self._registry.add(family)
         return family
 
     def _histogram(self, name: str, text: str, bounds: tuple[float, ...]) -> Histogram:
         family = Histogram(name, text, ("model",), bounds=bounds)
+        family.before_reading = self.settle
         self._registry.add(family)
         return family
 
     def look_again(self) -> None:
         """Other models are known now."""
+        self.settle()
         self._models.clear()
 
     def count(self, row: ActivityRow) -> None:
         """Add one finished request."""
-        model = row.model
-        series = self._models.get(model)
-        if series is None:
-            series = self._models[model] = _ModelSeries(self, model if self._known(model) else OTHER)
-            if len(self._models) > MAX_SERIES:
-                self._models.clear()  # only a way to find them; what was counted is in the families
-        series.count(row)
+        self.count_all((row,))
 
+    def count_all(self, rows: Sequence[ActivityRow]) -> None:
+        """Add finished requests. They wait for others of their models, or for who reads the families."""
+        models = self._models
+        for row in rows:
+            series = models.get(row.model)
+            if series is None:
+                series = self._new_model(row.model)
+            series.rows.append(row)
+        self._waiting += len(rows)
+        if self._waiting >= MAX_WAITING:
+            self.settle()
 
-class _ModelSeries:
-    """The series of one model, looked up once; those of a kind that it never has are not made."""
+    def settle(self) -> None:
+        """Count what waits, if anything does."""
+        if self._waiting:
+            self._waiting = 0
+            for series in self._models.values():
+                if series.rows:
+                    series.settle()
 
-    def __init__(self, families: RequestFamilies, model: str) -> None:
-        self._families = families
-        self._model = model
-        self._bytes_in = families.bytes.series(model, "in")
-        self._bytes_out = families.bytes.series(model, "out")
-        self._outcomes: dict[tuple[int, str], CounterSeries] = {}
-        self._tokens: dict[str, CounterSeries] = {}
-        self._spans: dict[Histogram, HistogramSeries] = {}
-
-    def count(self, row: ActivityRow) -> None:
-        outcome = row.status, row.error_kind
-        found = self._outcomes.get(outcome)
-        if found is None:
-            labels = self._model, status_class(row.status), row.error_kind.value or "none"
-            found = self._outcomes[outcome] = self._families.requests.series(*labels)
-        found.value += 1
-        self._bytes_in.value += row.bytes_in
-        self._bytes_out.value += row.bytes_out
-        for kind, tokens in (
-            ("input", row.input_tokens),
-            ("output", row.output_tokens),
-            ("cached", row.cache_tokens),
-            ("drafted", row.draft_tokens),
-            ("draft_accepted", row.draft_accepted_tokens),
-        ):
-            if tokens > 0:
-                (self._tokens.get(kind) or self._new_tokens(kind)).value += tokens
-        self._count_spans(row)
-
-    def _new_tokens(self, kind: str) -> CounterSeries:
-        found = self._tokens[kind] = self._families.tokens.series(self._model, kind)
-        return found
-
-    def _count_spans(self, row: ActivityRow) -> None:
-        families = self._families
-        known = self._spans
-        cancelled = row.error_kind is ErrorKind.CANCELLED
-        for family, milliseconds in (
-            (families.duration, -1 if cancelled else row.duration_ms),
-            (families.queue, row.queue_ms),
-            (families.first_byte, row.first_byte_ms),
-            (families.first_token, row.first_token_ms),
-            (families.load_wait, row.load_ms or -1),
-        ):
-            if milliseconds >= 0:
-                (known.get(family) or self._new_span(family)).observe(milliseconds / 1000)
-        if row.tokens_per_second > 0:
-            family = families.speed
-            (known.get(family) or self._new_span(family)).observe(row.tokens_per_second)
-
-    def _new_span(self, family: Histogram) -> HistogramSeries:
-        found = self._spans[family] = family.series(self._model)
-        return found
-
-
-def status_class(status: int) -> str:
-    """`2xx` and so on; `none` when there was no answer."""
-    return f"{status // 100}xx" if 100 <= status < 600 else "none"
+    def _new_model(self, model: str) -> ModelSeries:
+        if len(self._models) >= MAX_SERIES:
+            self.settle()
+            self._models.clear()  # only a way to find them; what was counted is in the families
+        series = self._models[model] = ModelSeries(self, model if self._known(model) else OTHER)
+        return series
 
 
 class ModelFamilies:

@@ -7,9 +7,9 @@ API shows. Speeds are tokens per second, times of day are milliseconds since 197
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 UNKNOWN = -1
 NOTHING: dict[str, str] = {}  # never written
+NO_METADATA: Mapping[str, str] = MappingProxyType(NOTHING)
 Pairs = Iterable[tuple[bytes, bytes]]
 # Of an error's text; the longest of ours, with a cause and an advice, is shorter.
 MAX_ERROR = 500
@@ -36,6 +37,8 @@ class ErrorKind(StrEnum):
     ENGINE = "engine"
     US = "us"
     CANCELLED = "cancelled"
+
+    __hash__ = str.__hash__  # that of enumerations is a call of Python's
 
 
 _FAULTS = {
@@ -97,8 +100,7 @@ class ActivityRow(msgspec.Struct, frozen=True, gc=False):
     speed_estimated: bool = False
 
 
-@dataclass(slots=True)
-class Tokens:
+class Tokens(msgspec.Struct, frozen=True, gc=False):
     """What an answer said about tokens; the fields of `usage.Usage` that a row keeps.
 
     All zeros is an answer that said nothing; in one that said something, -1 is what it left out.
@@ -114,77 +116,46 @@ class Tokens:
     estimated: bool = False
 
 
-NO_TOKENS = Tokens()  # of answers that said nothing; never written
+NO_TOKENS = Tokens()  # of answers that said nothing
 
 
-class RequestRecord:
+class RequestRecord(msgspec.Struct, gc=False):
     """A request that runs; `Recorder.begin` makes it, the gateway writes its fields as it learns them.
 
     Times are monotonic seconds; None is what has not happened. Whoever carries the request may set any
-    field at any time before `Recorder.finish`, which reads them once.
+    field at any time before `Recorder.finish`, which reads them once. (A structure of msgspec is made by one
+    call in C, its many defaults included.)
     """
 
-    __slots__ = (
-        "began",
-        "bytes_in",
-        "bytes_out",
-        "content_type",
-        "ended",
-        "engine_ms",
-        "error",
-        "error_kind",
-        "finish_reason",
-        "finished",
-        "first_byte",
-        "first_token",
-        "granted",
-        "key",
-        "load_seconds",
-        "metadata",
-        "model",
-        "path",
-        "request_body",
-        "request_cut",
-        "request_headers",
-        "request_id",
-        "response",
-        "response_headers",
-        "run",
-        "status",
-        "tokens",
-        "trace",
-    )
-
-    def __init__(self, *, model: str, path: str, request_id: str, key: str, began: float) -> None:
-        self.model = model
-        self.path = path
-        self.request_id = request_id
-        self.key = key
-        self.began = began
-        self.run = 0
-        self.granted: float | None = None  # the lease was given
-        self.load_seconds: float | None = None  # of the wait for the lease, what the engine's start took
-        self.first_byte: float | None = None
-        self.first_token: float | None = None
-        self.status = 0
-        self.content_type = ""
-        self.bytes_in = 0
-        self.bytes_out = 0
-        self.tokens = NO_TOKENS
-        self.engine_ms = 0.0  # the engine's own time for prompt and answer, where it says
-        self.finish_reason = ""
-        self.error = ""
-        self.error_kind = ErrorKind.NONE
-        self.metadata = NOTHING
-        # Only for captures; None when nobody wants them.
-        self.request_headers: Pairs | None = None
-        self.request_body: bytes | None = None
-        self.request_cut = False  # there was no room for it
-        self.response_headers: Pairs | None = None
-        self.response: Collector | None = None
-        self.trace: TraceContext | None = None  # when traces are made; `header()` goes to the engine
-        self.ended: float | None = None  # where its row is made later
-        self.finished = False
+    model: str
+    path: str
+    request_id: str
+    key: str
+    began: float
+    run: int = 0
+    granted: float | None = None  # the lease was given
+    load_seconds: float | None = None  # of the wait for the lease, what the engine's start took
+    first_byte: float | None = None
+    first_token: float | None = None
+    status: int = 0
+    content_type: str = ""
+    bytes_in: int = 0
+    bytes_out: int = 0
+    tokens: Tokens = NO_TOKENS
+    engine_ms: float = 0.0  # the engine's own time for prompt and answer, where it says
+    finish_reason: str = ""
+    error: str = ""
+    error_kind: ErrorKind = ErrorKind.NONE
+    metadata: Mapping[str, str] = NO_METADATA
+    # Only for captures; None when nobody wants them.
+    request_headers: Pairs | bytes | None = None
+    request_body: bytes | None = None
+    request_cut: bool = False  # there was no room for it
+    response_headers: Pairs | bytes | None = None
+    response: Collector | None = None
+    trace: TraceContext | None = None  # when traces are made; `header()` goes to the engine
+    ended: float | None = None  # where its row is made later
+    finished: bool = False
 
     def fail(self, error: HostlerError) -> None:
         """The request ends with an error of ours."""
@@ -202,13 +173,16 @@ class RequestRecord:
 def row_of(record: RequestRecord, *, number: int, now: float, wall_ms: int) -> ActivityRow:
     """The row that stays of `record`, which ended at `now`."""
     tokens = record.tokens
-    began, granted = record.began, record.granted
+    began, granted, first_byte = record.began, record.granted, record.first_byte
     queue = load = UNKNOWN
-    if granted is not None:
+    if granted == began:
+        queue = load = 0  # at once
+    elif granted is not None:
         waited = granted - began
         loading = min(record.load_seconds or 0.0, waited)
         queue, load = round(max(0.0, waited - loading) * 1000), round(loading * 1000)
     duration = round((now - began) * 1000)
+    reason = record.finish_reason
     # By position, in the order of the fields: by name, it takes fifteen times as long.
     return ActivityRow(
         number,
@@ -224,7 +198,7 @@ def row_of(record: RequestRecord, *, number: int, now: float, wall_ms: int) -> A
         tokens.output,
         tokens.prompt_per_second,
         tokens.tokens_per_second,
-        max(duration, round(record.engine_ms), 0),
+        max(duration, round(record.engine_ms), 0) if record.engine_ms or duration < 0 else duration,
         shortened(record.error) if record.error else "",
         dict(record.metadata) if record.metadata else NOTHING,
         record.request_id,
@@ -232,11 +206,11 @@ def row_of(record: RequestRecord, *, number: int, now: float, wall_ms: int) -> A
         record.run,
         queue,
         load,
-        _span(began, record.first_byte),
-        _span(began, record.first_token),
+        UNKNOWN if first_byte is None else _span(began, first_byte),
+        UNKNOWN if record.first_token is None else _span(began, record.first_token),
         record.bytes_in,
         record.bytes_out,
-        storable(record.finish_reason),
+        reason if reason.isascii() else storable(reason),
         record.error_kind or kind_of_status(record.status),
         tokens.estimated,
     )
@@ -252,5 +226,5 @@ def storable(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
-def _span(began: float, moment: float | None) -> int:
-    return UNKNOWN if moment is None else round(max(0.0, moment - began) * 1000)
+def _span(began: float, moment: float) -> int:
+    return round((moment - began) * 1000) if moment > began else 0

@@ -6,7 +6,7 @@ and tells the listeners; nothing in it waits or fails for what others do.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from hostler.aio import Batch
 from hostler.clock import SYSTEM, Clock
@@ -15,13 +15,12 @@ from hostler.metrics.record import ActivityRow, RequestRecord, row_of
 from hostler.metrics.tracecontext import trace_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
     from hostler.metrics.activity import ActivityStore
     from hostler.metrics.bus import EventBus
     from hostler.metrics.capture_parts import Collector
     from hostler.metrics.captures import Captures
     from hostler.metrics.families import RequestFamilies
+    from hostler.metrics.record import Pairs
     from hostler.metrics.tracing import Tracer
 
 # How long an ended request may wait for others before its row is made; nobody looks more often.
@@ -30,6 +29,16 @@ FLUSH_SECONDS = 0.02
 MAX_ENDED = 256
 # Of them, how many in one turn of the event loop: a third of a millisecond, which no other request notices.
 SHARE = 16
+
+
+class Ended(Protocol):
+    """A request that has ended."""
+
+    record: RequestRecord
+
+    def complete(self) -> None:
+        """Fill in what is only worked out now; does not raise."""
+        ...
 
 
 class Recorder:
@@ -54,24 +63,31 @@ class Recorder:
         store.before_reading = self.flush
 
     def begin(
-        self, *, model: str, path: str, request_id: str = "", key: str = "", traceparent: str = ""
+        self,
+        *,
+        model: str,
+        path: str,
+        request_id: str = "",
+        key: str = "",
+        traceparent: str = "",
+        began: float | None = None,
     ) -> RequestRecord:
         """A request for `model` (its real id) arrived; `path` is what the engine is asked for, no query.
 
         `traceparent` is the client's header. While traces are made, `record.trace.header()` takes its place
-        in what the engine gets.
+        in what the engine gets. `began` is when it came, where that is not now.
         """
-        record = RequestRecord(
-            model=model, path=path, request_id=request_id, key=key, began=self._clock.monotonic()
-        )
+        now = self._clock.monotonic() if began is None else began
+        record = RequestRecord(model, path, request_id, key, now)
         if self.tracer is not None:
             record.trace = trace_of(traceparent)
         return record
 
-    def capture_request(
-        self, record: RequestRecord, headers: Iterable[tuple[bytes, bytes]], body: bytes
-    ) -> None:
-        """Keep what is sent to the engine, if anybody wants captures; call it after the filters."""
+    def capture_request(self, record: RequestRecord, headers: Pairs | bytes, body: bytes) -> None:
+        """Keep what is sent to the engine, if anybody wants captures; call it after the filters.
+
+        `headers` are pairs, or the lines that are sent.
+        """
         if not self._captures.enabled:
             return
         if record.request_body is not None:
@@ -81,9 +97,7 @@ class Recorder:
             record.request_body = self._captures.hold(body)
             record.request_cut = record.request_body is None
 
-    def capture_response(
-        self, record: RequestRecord, headers: Iterable[tuple[bytes, bytes]]
-    ) -> Collector | None:
+    def capture_response(self, record: RequestRecord, headers: Pairs | bytes) -> Collector | None:
         """Keep the answer's headers; returns where its body goes, None when nobody wants it.
 
         Answers that failed keep no body, as the error is in the row.
@@ -101,66 +115,76 @@ class Recorder:
         """A request failed that leaves no row; `status` is one of our own."""
         self._families.refused.add(1, str(status))
 
-    def finish_soon(self, record: RequestRecord, complete: Callable[[], None]) -> None:
-        """The request ended now; a moment later `complete` fills in the rest, and the row is made.
+    def finish_soon(self, ended: Ended) -> None:
+        """The request ended now; a moment later it is completed, and its row is made.
 
         Many at once cost far less than one by one between other things.
         """
-        record.ended = self._clock.monotonic()
-        self._ended.add((record, complete))
+        ended.record.ended = self._clock.monotonic()
+        self._ended.add(ended)
 
     def flush(self) -> None:
         """Make the rows of all requests that have ended; whoever reads rows calls this first."""
         self._ended.flush()
 
-    def _finish_all(self, ended: list[tuple[RequestRecord, Callable[[], None]]]) -> None:
-        for _, complete in ended:
-            complete()
-        wall = self._clock.wall().timestamp() - self._clock.monotonic()
-        for record, _ in ended:
-            self._finish(record, wall)
-
     def finish(self, record: RequestRecord) -> ActivityRow | None:
         """The request ended, however; returns its row. A second call does nothing and returns None."""
-        return self._finish(record, self._clock.wall().timestamp() - self._clock.monotonic())
+        rows = self._finish_records([record])
+        return rows[0] if rows else None
 
-    def _finish(self, record: RequestRecord, wall: float) -> ActivityRow | None:
-        """`wall` is the time of day at which monotonic time was 0."""
-        if record.finished:
-            return None
-        record.finished = True
-        now = record.ended if record.ended is not None else self._clock.monotonic()
-        row = row_of(record, number=self._store.next_id(), now=now, wall_ms=round((wall + now) * 1000))
-        self._store.add(row)
-        self._keep(record, row)
-        self._families.count(row)
-        self._bus.publish_small("activity", row, _told)
+    def _finish_all(self, ended: list[Ended]) -> None:
+        for one in ended:
+            one.complete()
+        self._finish_records([one.record for one in ended])
+
+    def _finish_records(self, records: list[RequestRecord]) -> list[ActivityRow]:
+        now = self._clock.monotonic()
+        wall = self._clock.wall().timestamp() - now  # the time of day at which monotonic time was 0
+        rows: list[ActivityRow] = []
+        made: list[RequestRecord] = []
+        for record in records:
+            if record.finished:
+                continue
+            record.finished = True
+            if record.ended is None:
+                record.ended = now
+            ended = record.ended
+            number = self._store.next_id()
+            row = row_of(record, number=number, now=ended, wall_ms=round((wall + ended) * 1000))
+            rows.append(row)
+            made.append(record)
+            self._keep(record, number)
+        self._store.add_all(rows)
+        self._families.count_all(rows)
+        self._bus.publish_all_small("activity", rows, _told)
         if self.tracer is not None:
-            self.tracer.record(row, record, now)
-        return row
+            for row, record in zip(rows, made, strict=True):
+                self.tracer.record(row, record, record.ended or now)
+        return rows
 
-    def _keep(self, record: RequestRecord, row: ActivityRow) -> None:
+    def _keep(self, record: RequestRecord, number: int) -> None:
+        """Keep the capture of what becomes row `number`, if there is one."""
+        sent, came = record.request_headers, record.response_headers
         collector = record.response
-        if record.request_headers is None or record.response_headers is None:
+        if sent is None or came is None:
             self._captures.let_go(record.request_body)
-            record.request_body = None
             if collector is not None:
                 collector.close()
-            return
-        self._captures.add(
-            RawCapture(
-                row.id,
-                row.model,
-                row.path,
-                record.request_headers,
-                record.request_body,
-                record.response_headers,
-                record.request_cut,
-            ),
-            collector,
-        )
+        else:
+            self._captures.add(
+                RawCapture(
+                    number,
+                    record.model,
+                    record.path,
+                    sent if isinstance(sent, bytes) else list(sent),
+                    record.request_body,
+                    came if isinstance(came, bytes) else list(came),
+                    record.request_cut,
+                ),
+                collector,
+            )
+            record.response = None
         record.request_body = None
-        record.response = None
 
 
 def _told(row: ActivityRow) -> dict[str, object]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -23,6 +23,8 @@ class Family(ABC):
     """One metric with its help text and the names of its labels."""
 
     kind = "untyped"
+    before_reading: Callable[[], None] = staticmethod(lambda: None)
+    """Whoever counts later than things happen does it now."""
 
     def __init__(self, name: str, help_text: str, labels: Sequence[str] = ()) -> None:
         self.name = name
@@ -75,10 +77,12 @@ class Counter(Family):
 
     def value(self, *labels: str) -> float:
         """What the series of `labels` has come to."""
+        self.before_reading()
         found = self._series.get(labels)
         return found.value if found is not None else 0.0
 
     def lines(self) -> Iterable[str]:
+        self.before_reading()
         for labels, series in self._series.items():
             yield sample(self.name, self.labels, labels, series.value)
 
@@ -125,6 +129,19 @@ class HistogramSeries:
         self.counts[bisect_left(self._bounds, value)] += 1
         self.total += value
 
+    def observe_sorted(self, values: Sequence[float]) -> None:
+        """Count `values`, of which there is one at least."""
+        bounds, counts = self._bounds, self.counts
+        at, last = bisect_left(bounds, values[0]), bisect_left(bounds, values[-1])
+        begin = 0
+        while at < last:
+            end = bisect_right(values, bounds[at], begin)
+            counts[at] += end - begin
+            begin = end
+            at += 1
+        counts[last] += len(values) - begin
+        self.total += sum(values)
+
 
 class Histogram(Family):
     """Series of values, each with its own counts below the same `bounds`."""
@@ -152,10 +169,12 @@ class Histogram(Family):
 
     def count(self, *labels: str) -> int:
         """How many values the series of `labels` has seen."""
+        self.before_reading()
         found = self._series.get(labels)
         return sum(found.counts) if found is not None else 0
 
     def lines(self) -> Iterable[str]:
+        self.before_reading()
         names = (*self.labels, "le")
         for labels, series in self._series.items():
             below = 0

@@ -1,24 +1,22 @@
 """What an answer says about its tokens, found in bytes that pass by. Pure; memory is bounded, whatever comes.
 
-While bytes pass, only the first and the last of them are kept; they are parsed once, at the end. The shapes
-and the precedence of fields are those that llama-swap's users know: OpenAI chat, completions, responses and
-embeddings, Anthropic messages, llama-server's `timings` (which count more than `usage`), vLLM's `metrics`.
+While bytes pass, only the first and the last of them are kept; they are parsed once, at the end: a whole
+document of a usual shape by `documents`, everything else here. `accounts` knows what the numbers mean.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any
 
 import msgspec
 
+from hostler.metrics.accounts import MOST, Json, Usage, account, reason_of, whole
 from hostler.metrics.decoding import Decoder, UndecodableError, decoder_for
+from hostler.metrics.documents import usage_of
 from hostler.metrics.ends import Ends
-from hostler.metrics.record import NO_TOKENS, UNKNOWN, Tokens, shortened
+from hostler.metrics.record import UNKNOWN, shortened
 
 # Of a stream: its first events (Anthropic tells the input there), and its last ones, where the others tell.
 # A thousand open streams hold some 20 MB of them.
@@ -27,8 +25,6 @@ EVENTS_TAIL = 16_384
 # Of a document: chats are far smaller; of embeddings and images, the ends, as `usage` stands in one of them.
 DOCUMENT_HEAD = 32_768
 DOCUMENT_TAIL = 65_536
-# No engine has made as many tokens, and the database holds no number that is much larger.
-MOST = 10**15
 # A line that is looked through for the first token; those before it are short.
 MAX_LINE = 16_384
 # Not the role alone, nor an empty text: the first member that holds something of an answer.
@@ -46,24 +42,6 @@ _OUTCOME = re.compile(
 _decode_from = json.JSONDecoder().raw_decode
 _decode = msgspec.json.Decoder().decode
 
-Json = Mapping[str, Any]
-
-
-@dataclass(slots=True)
-class Usage:
-    """What an answer said. `engine_ms` is the engine's own time; `error` what went wrong, "" for nothing.
-
-    `found` is False when nothing was said about tokens; they are all 0 then. `failed` says that the error is
-    the engine's own, told behind a status that promised success.
-    """
-
-    tokens: Tokens = field(default_factory=lambda: NO_TOKENS)
-    engine_ms: float = 0.0
-    finish_reason: str = ""
-    error: str = ""
-    found: bool = False
-    failed: bool = False
-
 
 class UsageTap:
     """Sees an answer pass: `feed` each chunk, then `finish` once. Neither raises.
@@ -73,10 +51,16 @@ class UsageTap:
 
     __slots__ = ("_decoder", "_ends", "_line", "_path", "_problem", "_status", "is_stream")
 
-    def __init__(self, path: str, content_type: str, content_encoding: str = "", status: int = 200) -> None:
+    def __init__(
+        self,
+        path: str,
+        content_type: str,
+        content_encoding: str = "",
+        status: int = 200,
+    ) -> None:
         self._path = path
         self._status = status
-        self.is_stream = "text/event-stream" in content_type.lower()
+        self.is_stream = not is_document(content_type)
         if self.is_stream:
             self._ends = Ends(EVENTS_HEAD, EVENTS_TAIL)
         else:
@@ -137,22 +121,44 @@ class UsageTap:
         if self._problem:
             return Usage(error=self._problem)
         parts = self._ends.parts()
-        if self._status >= 300:
-            return Usage(error=error_text(self._status, parts[0]))
+        if self._status >= 300 or (len(parts) == 1 and not self.is_stream):
+            return whole_usage(self._path, self._status, parts[0])
         found = _Found()
         try:
             if self.is_stream:
                 for number, part in enumerate(parts):
                     found.read_events(part, cut=number > 0)
                 found.read_start(self._ends.line)
-            elif len(parts) == 1:
-                found.read_document(parts[0], infill=self._path.startswith("/infill"))
             else:
                 for part in parts:
                     found.read_fragment(part)
         except RecursionError:
             return Usage()
         return found.usage()
+
+
+def is_document(content_type: str) -> bool:
+    """Whether what is declared is one thing and no stream of events."""
+    return "text/event-stream" not in content_type.lower()
+
+
+def whole_usage(path: str, status: int, text: bytes) -> Usage:
+    """What a document says that is all there, or, with a status of failure, the start of anything."""
+    if status >= 300:
+        return Usage(error=error_text(status, text))
+    infill = path.startswith("/infill")  # its answers may be arrays, which say it at their end
+    usual = None if infill else usage_of(text)
+    return usual if usual is not None else general_usage(text, infill=infill)
+
+
+def general_usage(text: bytes, *, infill: bool) -> Usage:
+    """What a whole JSON document says, whatever its shape."""
+    found = _Found()
+    try:
+        found.read_document(text, infill=infill)
+    except RecursionError:
+        return Usage()
+    return found.usage()
 
 
 class _Found:
@@ -226,15 +232,15 @@ class _Found:
         self.has_usage = True
         given, made = usage.get("prompt_tokens"), usage.get("completion_tokens")
         if not (type(given) is int and type(made) is int and 0 <= given < MOST and 0 <= made < MOST):
-            given = _number(usage, "prompt_tokens", "input_tokens")
-            made = _number(usage, "completion_tokens", "output_tokens")
+            given = whole(usage, "prompt_tokens", "input_tokens")
+            made = whole(usage, "completion_tokens", "output_tokens")
         self.input = given if given > 0 else self.input
         self.output = made if made > 0 else self.output
-        cached = _number(usage, "cache_read_input_tokens")
+        cached = whole(usage, "cache_read_input_tokens")
         for details in ("input_tokens_details", "prompt_tokens_details"):
             inner = usage.get(details)
             if cached < 0 and isinstance(inner, dict):
-                cached = _number(inner, "cached_tokens")
+                cached = whole(inner, "cached_tokens")
         self.cached = cached if cached >= 0 else self.cached
 
     def _read_error(self, found: Json) -> None:
@@ -255,79 +261,19 @@ class _Found:
             if isinstance(reason, str) and reason and reason != "none":
                 self.reason = reason
                 return
-        self.reason = _reason(found) or self.reason
+        self.reason = reason_of(found) or self.reason
 
     def usage(self) -> Usage:
-        found = self.has_usage or self.timings is not None or self.metrics is not None
-        tokens = NO_TOKENS
-        if found:
-            tokens = Tokens(self.input, self.output, self.cached, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN)
-        result = Usage(tokens, 0.0, self.reason[:64], self.error, found, bool(self.error))
-        if self.metrics is not None:
-            _apply_metrics(tokens, self.metrics)
-        if self.timings is not None:
-            _apply_timings(tokens, self.timings)
-            times = (_real(self.timings, "prompt_ms"), _real(self.timings, "predicted_ms"))
-            result.engine_ms = sum(max(0.0, one) for one in times)
-        return result
-
-
-def _apply_timings(tokens: Tokens, timings: Json) -> None:
-    """llama-server's own account; what it leaves out is 0."""
-    tokens.input = max(0, _number(timings, "prompt_n"))
-    tokens.output = max(0, _number(timings, "predicted_n"))
-    tokens.prompt_per_second = max(0.0, _real(timings, "prompt_per_second"))
-    tokens.tokens_per_second = max(0.0, _real(timings, "predicted_per_second"))
-    cached = _number(timings, "cache_n")
-    if cached >= 0:
-        tokens.cached = cached
-    _apply_drafts(tokens, timings, "draft_n", "draft_n_accepted")
-
-
-def _apply_metrics(tokens: Tokens, metrics: Json) -> None:
-    """vLLM's account: times of one token instead of speeds."""
-    speculative = metrics.get("speculative_decoding")
-    if isinstance(speculative, dict):
-        _apply_drafts(tokens, speculative, "num_draft_tokens", "num_accepted_draft_tokens")
-    first, each = _real(metrics, "time_to_first_token_ms"), _real(metrics, "mean_itl_ms")
-    if first > 0:
-        tokens.prompt_per_second = (tokens.input - max(tokens.cached, 0)) / (first / 1000)
-    if each > 0:
-        tokens.tokens_per_second = 1000 / each
-
-
-def _apply_drafts(tokens: Tokens, found: Json, drafted: str, accepted: str) -> None:
-    made, kept = _number(found, drafted), _number(found, accepted)
-    if made >= 0 and kept >= 0:
-        tokens.draft, tokens.draft_accepted = made, kept
-
-
-def _reason(found: Json) -> str:
-    """Why the answer ended, in the words of its engine."""
-    for candidate in _reasons(found):
-        if isinstance(candidate, str) and candidate and candidate != "none":
-            return candidate
-    return ""
-
-
-def _reasons(found: Json) -> Iterator[object]:
-    choices = found.get("choices")
-    if isinstance(choices, list):
-        for choice in choices:
-            if isinstance(choice, dict):
-                yield choice.get("finish_reason")
-    delta = found.get("delta")
-    if isinstance(delta, dict):
-        yield delta.get("stop_reason")
-    yield from (found.get("finish_reason"), found.get("stop_reason"), found.get("stop_type"))
-    response = found.get("response")
-    for place in (response, found):
-        if isinstance(place, dict) and place.get("object") == "response":
-            details = place.get("incomplete_details")
-            if isinstance(details, dict):
-                yield details.get("reason")
-            status = place.get("status")
-            yield status if status != "in_progress" else ""
+        return account(
+            self.input,
+            self.output,
+            self.cached,
+            self.has_usage,
+            self.timings,
+            self.metrics,
+            self.reason,
+            self.error,
+        )
 
 
 def own_speed(output_tokens: int, seconds: float) -> float:
@@ -359,26 +305,10 @@ def _error_in(found: Json) -> str:
 def _parsed(text: bytes) -> object:
     try:
         return _decode(text)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, ValueError, RecursionError):  # ValueError: it is not UTF-8
         pass
     try:
         found: object = json.loads(text)  # it knows NaN, which some engines write
     except (ValueError, RecursionError):
         return None
     return found
-
-
-def _number(found: Json, *names: str) -> int:
-    """The first of `names` that is a number, as a whole one; UNKNOWN without any."""
-    for name in names:
-        value = found.get(name)
-        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MOST:
-            return int(value)
-    return UNKNOWN
-
-
-def _real(found: Json, name: str) -> float:
-    value = found.get(name)
-    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e15:
-        return float(value)
-    return float(UNKNOWN)
