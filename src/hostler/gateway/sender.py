@@ -75,6 +75,7 @@ class Sender:
         "known",
         "learnt",
         "place",
+        "said",
         "target",
     )
 
@@ -88,6 +89,7 @@ class Sender:
         self.learnt = False  # `body_in` may find something
         self._before = self._after = b""  # of the length, in the head that was learnt
         self.known: Known | None = None
+        self.said: tuple[str, str] | None = None  # of the access line, by whoever writes it
         self._length = (b"content-length", given.get(b"content-length", b""))
         self.place = headers.index(self._length) if self._length in headers else -1
 
