@@ -19,8 +19,8 @@ from hostler.gateway.body import peek_json
 from hostler.gateway.evidence import explained
 from hostler.gateway.headers import Headers, answer_headers, asked_by
 from hostler.gateway.inflight import request_id
-from hostler.gateway.observe import Observed
-from hostler.gateway.relay import Passage, takes_events
+from hostler.gateway.noted import Noted
+from hostler.gateway.relay import takes_events
 from hostler.gateway.resolve import Local
 from hostler.gateway.sinks import NO_BODY, ConnectionLost, ResponseHead
 from hostler.gateway.upstream import STALE_SECONDS, took_too_long
@@ -29,7 +29,7 @@ from hostler.metrics.record import NOTHING
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
-    from hostler.config.schema import ApiKey, Model
+    from hostler.config.schema import Model
     from hostler.errors import HostlerError
     from hostler.fleet.lease import Held
     from hostler.gateway.connection import Connection
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from hostler.gateway.pipeline import Gateway
     from hostler.gateway.pool import Pool
     from hostler.gateway.sender import Known
-    from hostler.metrics.recorder import Recorder
 
     Ended = Callable[["Express"], None]
 
@@ -80,7 +79,7 @@ def serve_now(gateway: Gateway, call: Call, ended: Ended) -> bool:
     return False
 
 
-class Express(Passage):
+class Express(Noted):
     """One such request: the sink of its connection, the owner of its call, an entry of those in flight."""
 
     __slots__ = (
@@ -119,7 +118,7 @@ class Express(Passage):
         connection: Connection,
         ended: Ended,
     ) -> None:
-        super().__init__(connection, None)
+        super().__init__(connection)
         self._pool = pool
         self._again: tuple[bytes, bytes] | None = None  # head and body, as long as they may be sent once more
         self._gateway = gateway
@@ -150,28 +149,14 @@ class Express(Passage):
         line, start = known.start(self._held.lease.base_url, connection.origin, call.target, self.path)
         length = b"%d" % len(body)
         fields = b"%b%b\r\ncontent-length: %b\r\n\r\n" % (start, self.request_id, length)
-        if gateway.recorder is not None:
-            self.observed = observed = self._observed(gateway.recorder, known.key)
-            fields = observed.sending_lines(fields, body)
+        self._sent = known.key, fields, body
+        if gateway.recorder is not None and gateway.recorder.tracer is not None:
+            fields = self._write_down(gateway.recorder, known.key, fields, body)  # the engine is told of it
         head = line + fields
         if self._patience:
             self._timer = connection.loop.call_later(self._patience, self._took_too_long, self._patience)
         self._again = head, body
         connection.send_known(head, body, self, self._pool.answers)
-
-    def _observed(self, recorder: Recorder, key: ApiKey | None) -> Observed:
-        assert self._held is not None
-        record = recorder.begin(
-            model=self.model,
-            path=self.path,
-            request_id=self.request_id.decode("latin-1"),
-            key=key.name if key is not None else "",
-            traceparent=self._call.given.get(b"traceparent", b"").decode("latin-1"),
-            began=self.began,
-        )
-        observed = Observed(recorder, record, self._gateway.clock)
-        observed.granted(self._held.lease, self.began)
-        return observed
 
     # -- an entry of the requests in flight -------------------------------------------------------------
 
@@ -205,8 +190,9 @@ class Express(Passage):
     def on_head(self, head: ResponseHead) -> None:
         self._is_answered()
         status = head.status
-        if self.observed is not None:
-            self.observed.answering(status, head.headers, head.given)
+        observed = self._observe()
+        if observed is not None:
+            observed.answering(status, head.headers, head.given)
         headers = answer_headers(head, self.request_id)
         length = head.length
         if status in NO_BODY:
@@ -224,15 +210,12 @@ class Express(Passage):
         self.on_head(ResponseHead(head.status, known.headers(values), head.given, length, head.events))
 
     def on_whole(self, known: KnownAnswer, values: list[bytes], body: bytes) -> None:
+        came = self._gateway.clock.monotonic()
         self._is_answered()
-        head = known.head
-        self.status = head.status
+        self.status = known.head.status
         self.sent = len(body)
-        if self.observed is not None:
-            self.observed.answering(head.status, known.lines(values), head.given)
-            if body:
-                self.observed.passed(body)
         self._call.answer(known, values, self.request_id, body)
+        self._observe_whole(known, values, body, came)
         self._finish()
 
     def on_settled(self) -> None:
@@ -265,8 +248,9 @@ class Express(Passage):
             self._work.cancel()
         self._connection.abandon()
         self.close()
-        if self.observed is not None:
-            self.observed.cancelled()
+        observed = self._observe()
+        if observed is not None:
+            observed.cancelled()
         self._finish()
 
     # -- inner ------------------------------------------------------------------------------------------
@@ -326,6 +310,7 @@ class Express(Passage):
 
     def _answer_failure(self, error: HostlerError) -> None:
         self.close()
+        self._observe()
         call, writer = self._call, self.writer
         if writer is None:
             if self.observed is not None:

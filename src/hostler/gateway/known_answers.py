@@ -29,15 +29,30 @@ _DATE = re.compile(rb"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0
 class KnownAnswer:
     """One of them. `head` is that of the first answer, `varying` the names of what differs, as they stand.
 
-    `form` is what the web side makes of it.
+    `form` is what the web side makes of it, `document` the content type of a good answer in plain JSON or the
+    like: one that is no stream of events, and not encoded.
     """
 
-    __slots__ = ("_date", "_dated", "_first", "_length", "_lines", "_rest", "form", "head", "varying")
+    __slots__ = (
+        "_date",
+        "_dated",
+        "_first",
+        "_length",
+        "_lines",
+        "_rest",
+        "document",
+        "form",
+        "head",
+        "varying",
+    )
 
     def __init__(self, head: ResponseHead, varying: tuple[bytes, ...], pieces: list[bytes]) -> None:
         self.head = head
         self.varying = varying
         self.form = b""
+        self.document: str | None = None
+        if head.status == 200 and not head.events and b"content-encoding" not in head.given:
+            self.document = head.given.get(b"content-type", b"").decode("latin-1")
         self._first, *self._rest = pieces
         self._lines = self._first.partition(b"\r\n")[2]  # without that of the status
         self._length = varying.index(b"content-length")

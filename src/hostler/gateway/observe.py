@@ -72,10 +72,16 @@ class Observed:
         self._recorder.capture_request(record, lines, body)
         return lines
 
-    def answering(self, status: int, headers: Headers | bytes, given: Mapping[bytes, bytes]) -> None:
-        """The engine has begun to answer; `given` are the first values of its headers."""
+    def answering(
+        self,
+        status: int,
+        headers: Headers | bytes,
+        given: Mapping[bytes, bytes],
+        at: float | None = None,
+    ) -> None:
+        """The engine has begun to answer, now or `at`; `given` are the first values of its headers."""
         record = self.record
-        record.first_byte = self._clock.monotonic()
+        record.first_byte = self._clock.monotonic() if at is None else at
         record.status = status
         kind = record.content_type = given.get(b"content-type", b"").decode("latin-1")
         if b"content-encoding" in given or not is_document(kind):

@@ -33,7 +33,7 @@ class Rule:
     response_body: bool = True
 
 
-_ALL = Rule()
+ALL = Rule()
 # Sound and images are large and of no use in a list of requests.
 _RULES = {
     "/v1/audio/speech": Rule(response_body=False),
@@ -48,7 +48,7 @@ _RULES = {
 
 def rule_of(path: str) -> Rule:
     """What is kept of requests to `path`, which is without `/upstream/MODEL`."""
-    return _RULES.get(path, _ALL)
+    return _RULES.get(path, ALL)
 
 
 def shown_headers(headers: Pairs | bytes) -> dict[str, str]:

@@ -146,6 +146,22 @@ class Captures:
         if self._fresh_size > self._fresh_most:
             self._make_room()
 
+    def hold_whole(self, size: int) -> bool:
+        """Whether the bodies of a request that has ended are few, and have room, until `add_whole`."""
+        return size <= MAX_FRAME and 2 * size <= self._budget.limit and self._budget.take_all(size)
+
+    def add_whole(self, capture: RawCapture, held: int) -> None:
+        """Keep a small `capture` that has its answer; `held` is what its bodies took."""
+        frame = frame_of(capture)
+        size = len(frame) + FRAME_OVERHEAD
+        if not self._budget.swap(held, size):
+            self._skip([capture.id])
+            return
+        self._fresh.append(Fresh(capture.id, frame, None, size))
+        self._fresh_size += size
+        if self._fresh_size > self._fresh_most:
+            self._make_room()
+
     def _make_room(self) -> None:
         now = self._clock.monotonic()
         if now - self._packed_at >= PACK_SECONDS:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from hostler.aio import Batch
 from hostler.clock import SYSTEM, Clock
-from hostler.metrics.capture_parts import RawCapture, rule_of
+from hostler.metrics.capture_parts import ALL, RawCapture, rule_of
 from hostler.metrics.record import ActivityRow, RequestRecord, row_of
 from hostler.metrics.tracecontext import trace_of
+from hostler.metrics.whole import Whole
 
 if TYPE_CHECKING:
     from hostler.metrics.activity import ActivityStore
@@ -59,7 +60,9 @@ class Recorder:
         self._families = families
         self._clock = clock
         self.tracer: Tracer | None = None
-        self._ended = Batch(self._finish_all, seconds=FLUSH_SECONDS, most=MAX_ENDED, share=SHARE)
+        self._ended: Batch[Ended | Whole] = Batch(
+            self._finish_all, seconds=FLUSH_SECONDS, most=MAX_ENDED, share=SHARE
+        )
         store.before_reading = self.flush
 
     def begin(
@@ -123,44 +126,64 @@ class Recorder:
         ended.record.ended = self._clock.monotonic()
         self._ended.add(ended)
 
+    def finish_whole(self, whole: Whole) -> bool:
+        """As `finish_soon`, where everything is here; False if it is not, and the usual way must be gone."""
+        captures = self._captures
+        if captures.enabled:
+            size = len(whole.body) + len(whole.answer)
+            if rule_of(whole.path) is not ALL or not captures.hold_whole(size):
+                return False
+            whole.held = size
+        whole.ended = self._clock.monotonic()
+        self._ended.add(whole)
+        return True
+
     def flush(self) -> None:
         """Make the rows of all requests that have ended; whoever reads rows calls this first."""
         self._ended.flush()
 
     def finish(self, record: RequestRecord) -> ActivityRow | None:
         """The request ended, however; returns its row. A second call does nothing and returns None."""
-        rows = self._finish_records([record])
-        return rows[0] if rows else None
+        now = self._clock.monotonic()
+        row = self._row_of(record, self._clock.wall().timestamp() - now, now)
+        if row is not None:
+            self._tell([row])
+        return row
 
-    def _finish_all(self, ended: list[Ended]) -> None:
-        for one in ended:
-            one.complete()
-        self._finish_records([one.record for one in ended])
-
-    def _finish_records(self, records: list[RequestRecord]) -> list[ActivityRow]:
+    def _finish_all(self, all_ended: list[Ended | Whole]) -> None:
         now = self._clock.monotonic()
         wall = self._clock.wall().timestamp() - now  # the time of day at which monotonic time was 0
         rows: list[ActivityRow] = []
-        made: list[RequestRecord] = []
-        for record in records:
-            if record.finished:
-                continue
-            record.finished = True
-            if record.ended is None:
-                record.ended = now
-            ended = record.ended
-            number = self._store.next_id()
-            row = row_of(record, number=number, now=ended, wall_ms=round((wall + ended) * 1000))
-            rows.append(row)
-            made.append(record)
-            self._keep(record, number)
+        for one in all_ended:
+            if isinstance(one, Whole):
+                number = self._store.next_id()
+                rows.append(one.row(number, wall))
+                if one.held:
+                    self._captures.add_whole(one.capture(number), one.held)
+            else:
+                one.complete()
+                row = self._row_of(one.record, wall, now)
+                if row is not None:
+                    rows.append(row)
+        self._tell(rows)
+
+    def _row_of(self, record: RequestRecord, wall: float, now: float) -> ActivityRow | None:
+        """The row of `record`, whose capture is kept; None if there is one already."""
+        if record.finished:
+            return None
+        record.finished = True
+        ended = now if record.ended is None else record.ended
+        number = self._store.next_id()
+        row = row_of(record, number=number, now=ended, wall_ms=round((wall + ended) * 1000))
+        self._keep(record, number)
+        if self.tracer is not None:
+            self.tracer.record(row, record, ended)
+        return row
+
+    def _tell(self, rows: list[ActivityRow]) -> None:
         self._store.add_all(rows)
         self._families.count_all(rows)
         self._bus.publish_all_small("activity", rows, _told)
-        if self.tracer is not None:
-            for row, record in zip(rows, made, strict=True):
-                self.tracer.record(row, record, record.ended or now)
-        return rows
 
     def _keep(self, record: RequestRecord, number: int) -> None:
         """Keep the capture of what becomes row `number`, if there is one."""
