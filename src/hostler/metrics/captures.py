@@ -143,15 +143,14 @@ class Captures:
             return
         self._fresh.append(fresh)
         self._fresh_size += fresh.held
-        if self._fresh_size > self._fresh_most:
-            self._make_room()
+        self.tidy()
 
     def hold_whole(self, size: int) -> bool:
         """Whether the bodies of a request that has ended are few, and have room, until `add_whole`."""
         return size <= MAX_FRAME and 2 * size <= self._budget.limit and self._budget.take_all(size)
 
     def add_whole(self, capture: RawCapture, held: int) -> None:
-        """Keep a small `capture` that has its answer; `held` is what its bodies took."""
+        """Keep a small `capture` that has its answer; `held` is what its bodies took. `tidy` is due then."""
         frame = frame_of(capture)
         size = len(frame) + FRAME_OVERHEAD
         if not self._budget.swap(held, size):
@@ -159,6 +158,9 @@ class Captures:
             return
         self._fresh.append(Fresh(capture.id, frame, None, size))
         self._fresh_size += size
+
+    def tidy(self) -> None:
+        """Have some compressed, or let some go, if there are too many that are kept as they came."""
         if self._fresh_size > self._fresh_most:
             self._make_room()
 
@@ -167,8 +169,9 @@ class Captures:
         if now - self._packed_at >= PACK_SECONDS:
             self._packed_at = now
             self._pack()
-        elif len(self._fresh) > MAX_FRESH_COUNT:
-            self._forget_fresh()
+        else:
+            for _ in range(len(self._fresh) - MAX_FRESH_COUNT):
+                self._forget_fresh()
 
     def _framed(self, raw: RawCapture, held: int, body: Collector | None) -> Fresh | None:
         if body is not None:

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from hostler.metrics.accounts import MOST, Usage, account, reason_of
-from hostler.metrics.record import UNKNOWN
+from hostler.metrics.record import UNKNOWN, Tokens
 
 
 class _Details(msgspec.Struct, gc=False):
@@ -60,24 +60,32 @@ def usage_of(text: bytes) -> Usage | None:
         found = _decode(text)
     except (msgspec.DecodeError, ValueError, RecursionError):
         return None
-    if found.error if found.error is not msgspec.UNSET else found.type == "error":
+    error = found.error
+    if found.type == "error" if error is msgspec.UNSET else error:
         return None
-    reason = ""
-    if choices := found.choices:
-        reason = choices[0].finish_reason or ""
+    choices, usage, timings, metrics = found.choices, found.usage, found.timings, found.metrics
+    reason = choices[0].finish_reason if choices else None
     if not reason or reason == "none":
         reason = _other_reason(found)
-    usage = found.usage
     if usage is None:
-        return account(0, 0, UNKNOWN, False, found.timings, found.metrics, reason, "")
-    given, made, cached = usage.prompt_tokens, usage.completion_tokens, _cached(usage)
+        return account(0, 0, UNKNOWN, False, timings, metrics, reason, "")
+    given, made, cached = usage.prompt_tokens, usage.completion_tokens, UNKNOWN
     if given is None:
         given = usage.input_tokens or 0
     if made is None:
         made = usage.output_tokens or 0
+    if (
+        usage.prompt_tokens_details is not None
+        or usage.input_tokens_details is not None
+        or usage.cache_read_input_tokens is not None
+    ):
+        cached = _cached(usage)
     if not (0 <= given < MOST and 0 <= made < MOST and cached < MOST):
         return None
-    return account(given, made, cached, True, found.timings, found.metrics, reason, "")
+    if timings is None and metrics is None:
+        tokens = Tokens(given, made, cached, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN)
+        return Usage(tokens, 0.0, reason[:64], "", True)
+    return account(given, made, cached, True, timings, metrics, reason, "")
 
 
 def _cached(usage: _Usage) -> int:

@@ -165,6 +165,7 @@ class Recorder:
                 row = self._row_of(one.record, wall, now)
                 if row is not None:
                     rows.append(row)
+        self._captures.tidy()
         self._tell(rows)
 
     def _row_of(self, record: RequestRecord, wall: float, now: float) -> ActivityRow | None:
