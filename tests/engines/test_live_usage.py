@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from hostler.metrics.usage import Usage, UsageTap
+from hostler.metrics.accounts import Usage
+from hostler.metrics.usage import UsageTap
 
 from .conftest import LlamaProcess, fetch
 

@@ -21,3 +21,15 @@ def test_an_id_that_comes_again() -> None:
     found = spans.find(b"a")
     assert found is not None
     assert (found.model, found.run, found.until) == ("n", 2, 9)
+
+
+def test_an_id_that_always_comes_again_takes_no_room() -> None:
+    spans = RequestSpans(limit=3)
+    spans.begin(b"b", "m", 1, "e:0.0.0")
+    for number in range(50):
+        spans.begin(b"a", "m", number, "e:0.0.0")
+
+    assert (len(spans), len(spans._order)) == (1, 3)
+    found = spans.find(b"a")
+    assert found is not None
+    assert found.run == 49

@@ -316,3 +316,18 @@ async def test_what_no_database_takes_costs_no_row() -> None:
 
     assert [(row.finish_reason, row.error) for row in page.rows] == [("?", "grüße ?")]
     assert said == []
+
+
+async def test_many_at_once_are_kept_as_one_by_one() -> None:
+    said: list[str] = []
+    store = ActivityStore(StoreSettings(memory_rows=5), on_problem=said.append)
+    for at in range(0, 12, 3):
+        store.add_all([row(store.next_id()) for _ in range(at, at + 3)])
+        assert len(store._pending) <= 5
+    page = await store.page(ActivityQuery())
+
+    assert [one.id for one in page.rows] == [12, 11, 10, 9, 8]
+    assert (store.lost, said) == (0, [])
+    await store.close()
+    store.add_all([row(13), row(14)])
+    assert (store.lost, len(said)) == (2, 1)

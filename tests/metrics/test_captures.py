@@ -12,9 +12,9 @@ import msgspec
 import pytest
 
 from hostler.clock import ManualClock
-from hostler.metrics import captures
+from hostler.metrics import captures, zstd
 from hostler.metrics.capture_blocks import Capture
-from hostler.metrics.capture_parts import OVERHEAD, Budget, Collector, rule_of, shown_headers
+from hostler.metrics.capture_parts import OVERHEAD, Budget, Collector, RawCapture, rule_of, shown_headers
 from hostler.metrics.captures import Captures
 
 
@@ -291,6 +291,46 @@ def test_secrets_are_covered() -> None:
         "Cookie": "[REDACTED]",
         "A": "1",
     }
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (b"", {}),
+        (b"\r\n", {}),
+        (b"A: 1\r\na: 2\r\n\r\n", {"A": "1"}),
+        (b"a:1\r\nb: \t x: y \r\n", {"A": "1", "B": "x: y"}),
+        (b"authorization: Bearer s\r\nX-API-KEY:s\r\ncookie : s\r\n",
+         {"Authorization": "[REDACTED]", "X-Api-Key": "[REDACTED]", "Cookie": "[REDACTED]"}),
+        (b"authorization: Bearer\r\n s: x\r\n\ts\r\nb: 1\r\n", {"Authorization": "[REDACTED]", "B": "1"}),
+        (b"a: 1\r\n 2\r\n", {"A": "1 2"}),
+        (b"no header\r\n at all\r\n", {}),
+        (b"a: \xe9\r\nempty:\r\n", {"A": "\xe9", "Empty": ""}),
+    ],
+)  # fmt: skip
+def test_headers_as_they_were_sent(lines: bytes, expected: dict[str, str]) -> None:
+    assert shown_headers(lines) == expected
+
+
+@pytest.mark.parametrize("size", [10, 200_000])
+async def test_headers_as_they_were_sent_are_kept_with_small_and_large_bodies(size: int) -> None:
+    kept = Captures(4_000_000, on_problem=pytest.fail)
+    body = kept.hold(b"x" * size)
+    kept.add(RawCapture(1, "a", "/v1/x", b"cookie: s3cret\r\na: 1\r\n", body, [(b"set-cookie", b"s3cret")]))
+    found = await kept.get(1)
+
+    assert found is not None
+    assert (found.request_headers, found.response_headers) == (
+        {"Cookie": "[REDACTED]", "A": "1"}, {"Set-Cookie": "[REDACTED]"},
+    )  # fmt: skip
+    assert found.request_body == b"x" * size
+    kept._pack()
+    await settled(kept)
+    assert kept._blocks
+    assert b"s3cret" not in zstd.ZstdDecompressor().decompress(bytes(kept._blocks[0].data), 1_000_000)
+    assert await kept.get(1) == found
+    kept.close()
+    assert kept.held == 0
 
 
 @pytest.mark.parametrize(

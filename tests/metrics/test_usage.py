@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hostler.metrics import zstd
+from hostler.metrics.accounts import Usage
 from hostler.metrics.ends import Ends
 from hostler.metrics.record import Tokens
-from hostler.metrics.usage import EVENTS_TAIL, Usage, UsageTap, error_text, own_speed
+from hostler.metrics.usage import EVENTS_TAIL, UsageTap, error_text, own_speed
 
 CHAT = "/v1/chat/completions"
 JSON = "application/json; charset=utf-8"
@@ -488,3 +489,11 @@ def test_a_compressed_stream_that_breaks_off() -> None:
 @given(st.binary(max_size=300), st.sampled_from([JSON, EVENTS]), st.sampled_from(["", "gzip", "zstd", "br"]))
 def test_nothing_raises(data: bytes, kind: str, encoding: str) -> None:
     tapped(data, kind, encoding=encoding)
+
+
+@pytest.mark.parametrize("body", [b'{"error": "\xff"}', b'[{"content": "\xff"}]', b'{"usage": "\xff"}'])
+def test_what_is_not_utf_8_says_nothing(body: bytes) -> None:
+    assert tapped(body) == Usage()
+    assert tapped(body, path="/infill") == Usage()
+    assert tapped(b"data: " + body + b"\n\n", EVENTS).tokens == Tokens()
+    assert tapped(body, status=400).error == "400 Bad Request"

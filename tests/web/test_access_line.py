@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
+from typing import Any, cast
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hostler.clock import ManualClock
+from hostler.gateway.auth import KeyRing
 from hostler.gateway.edge import Message
-from hostler.web.app import CountedSend, Served, access_line
+from hostler.gateway.sender import Sender
+from hostler.web.app import CountedSend, Served, WebApp, access_line
 from hostler.web.state import mask
 
 LINE = re.compile(r'Request ([^"\n]*) "([^"\n]*)" (\d{3}|-) (\d+) "([^"\n]*)" (\d+\.\d{3})s')
@@ -58,6 +63,36 @@ def test_a_request_for_a_model_is_named() -> None:
     line = access_line(served(status=200, size=5)._replace(request_id=b"my-1"))
 
     assert line == 'Request 1.2.3.4 "GET /x HTTP/1.1" 200 5 "" 0.000s my-1'
+
+
+@given(
+    st.binary(max_size=300),
+    st.one_of(st.just(b""), st.binary(max_size=300)),
+    st.sampled_from([("1.2.3.4", 5), None]),
+    st.sampled_from([0, 200, 503]),
+    st.floats(0, 9),
+)
+async def test_a_request_that_is_served_at_once_has_the_same_line(
+    agent: bytes, forwarded: bytes, client: tuple[str, int] | None, status: int, seconds: float
+) -> None:
+    written: list[str] = []
+    log = SimpleNamespace(log_all=lambda level, lines: written.extend(lines))
+    clock = ManualClock()
+    app = WebApp(
+        cast("Any", SimpleNamespace(hub=SimpleNamespace(proxy=log))), cast("Any", None), KeyRing([]), clock
+    )
+    given = {b"user-agent": agent, b"x-forwarded-for": forwarded}
+    call = SimpleNamespace(given=given, client=client, sender=Sender(list(given.items()), given))
+    request = SimpleNamespace(
+        call=call, began=0.0, asked_path="/v1/rerank", status=status, sent=70, told=7, request_id=b"my-1"
+    )
+    clock.advance(seconds)
+    for _ in range(2):
+        app._served_at_once(cast("Any", request))
+    app.write_lines()
+
+    other = Served("POST", "/v1/rerank", "1.1", given, client, status, 77, seconds, b"my-1")
+    assert written == [access_line(other)] * 2
 
 
 @given(st.text(max_size=600), st.binary(max_size=600), st.binary(max_size=600))

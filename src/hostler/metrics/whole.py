@@ -41,15 +41,10 @@ class Whole(msgspec.Struct, gc=False):
         usage = whole_usage(self.path, 200, self.answer)
         tokens, reason = usage.tokens, usage.finish_reason
         began, ended = self.began, self.ended
-        error, kind = usage.error, ErrorKind.NONE
-        if usage.failed:
-            kind = ErrorKind.ENGINE
-        speed = tokens.tokens_per_second
-        estimated = False
-        if usage.found and speed <= 0 and kind is ErrorKind.NONE:
+        speed, estimated = tokens.tokens_per_second, False
+        if usage.found and speed <= 0 and not usage.failed:
             own = own_speed(tokens.output, ended - began)
-            if own > 0:
-                speed, estimated = own, True
+            speed, estimated = (own, True) if own > 0 else (speed, False)
         duration = round((ended - began) * 1000)
         # By position, in the order of the fields, as in `row_of`.
         return ActivityRow(
@@ -67,7 +62,7 @@ class Whole(msgspec.Struct, gc=False):
             tokens.prompt_per_second,
             speed,
             max(duration, round(usage.engine_ms)) if usage.engine_ms else duration,
-            shortened(error) if error else "",
+            shortened(usage.error) if usage.error else "",
             {"fifo_priority": str(self.priority)} if self.priority else NOTHING,
             self.request_id,
             self.key,
@@ -79,7 +74,7 @@ class Whole(msgspec.Struct, gc=False):
             len(self.body),
             len(self.answer),
             reason if reason.isascii() else storable(reason),
-            kind,
+            ErrorKind.ENGINE if usage.failed else ErrorKind.NONE,
             estimated,
         )
 
