@@ -179,10 +179,6 @@ class Fleet:
         loading = run.loaded_since(arrived) if cold else 0.0
         return lease_of(run, model, self._priority, waited, cold, loading)
 
-    def _enter(self, slot: Slot) -> None:
-        slot.active += 1
-        self._active += 1
-
     def _exit(self, slot: Slot) -> None:
         slot.active -= 1
         self._active -= 1
@@ -346,7 +342,8 @@ class Fleet:
                 waiter = self._waiting.pop(ticket, None)
                 if waiter is not None and not waiter.granted.done():
                     # Counted here and not when its task gets its turn: a shutdown must not overlook it.
-                    self._enter(waiter.slot)
+                    waiter.slot.active += 1
+                    self._active += 1
                     waiter.granted.set_result(None)
             case Refuse(ticket, refusal):
                 waiter = self._waiting.pop(ticket, None)
