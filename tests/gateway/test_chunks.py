@@ -82,8 +82,6 @@ class Seen:
 class Relayed(Passage):
     """A passage that is told of its head and its end."""
 
-    __slots__ = ("ended",)
-
     def on_head(self, head: ResponseHead) -> None:
         self.ended = 0
 
@@ -100,7 +98,8 @@ class Relayed(Passage):
 
 def relayed(connection: Connection, keen: int = 1) -> tuple[Relayed, Client, Seen]:
     client, seen = Client(), Seen(keen)
-    relay = Relayed(connection, cast("Writer", client))
+    relay = Relayed()
+    relay._connection, relay.writer = connection, cast("Writer", client)
     relay.observed = cast("Observed", seen)
     connection.send(b"", b"", relay, method="POST")
     return relay, client, seen

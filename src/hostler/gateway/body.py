@@ -56,7 +56,7 @@ class Peek(msgspec.Struct):
     stream: Any = None
 
 
-_peek = msgspec.json.Decoder(Peek)
+peek = msgspec.json.Decoder(Peek).decode
 
 
 def content_length(headers: Headers) -> int | None:
@@ -142,7 +142,7 @@ def peek_json(body: bytes) -> tuple[str, bool]:
     when the body is not a JSON object.
     """
     try:
-        found = _peek.decode(body)
+        found = peek(body)
     except msgspec.ValidationError:
         raise ClientError("the request body must be a JSON object") from None
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:

@@ -116,6 +116,9 @@ class Call(Protocol):
     owner: CallOwner | None
     body: bytes
 
+    size: int
+    """Of the body, as it came."""
+
     @property
     def method(self) -> bytes: ...
     @property

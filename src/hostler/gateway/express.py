@@ -15,13 +15,12 @@ from hostler import aio
 from hostler.errors import InternalError, RequestCancelled, UpstreamFailed
 from hostler.gateway import paths
 from hostler.gateway.answers import add_log_url, error_answer, error_event
-from hostler.gateway.body import peek_json
+from hostler.gateway.body import peek
 from hostler.gateway.evidence import explained
 from hostler.gateway.headers import Headers, answer_headers, asked_by
 from hostler.gateway.inflight import request_id
 from hostler.gateway.noted import Noted
 from hostler.gateway.relay import takes_events
-from hostler.gateway.resolve import Local
 from hostler.gateway.sinks import NO_BODY, ConnectionLost, ResponseHead
 from hostler.gateway.upstream import STALE_SECONDS, took_too_long
 from hostler.metrics.record import NOTHING
@@ -45,25 +44,28 @@ TARGETS = {path.encode(): (path, paths.engine_path(path.encode()).decode()) for 
 """What request lines may ask for, where nothing has to be decoded: the path that is, and the engine's."""
 
 
-def serve_now(gateway: Gateway, call: Call, ended: Ended) -> bool:
-    """Begin to serve `call`, or say False and leave everything as it was."""
-    given = call.given
-    kind = given.get(b"content-type", b"")
-    if gateway.profiles.pins or b"form" in kind.lower() or b"x-server-timing" in given:
+def serve_now(gateway: Gateway, ended: Ended, call: Call) -> bool:
+    """Begin to serve `call`, where all that it needs is ready; False leaves everything as it was.
+
+    `ended` is told when it has ended.
+    """
+    sender, body = call.sender, call.body
+    if not sender.plain or gateway.profiles.pins:
         return False
-    body = call.body
     try:
-        known = call.sender.knows(gateway.keys, call.client[0] if call.client else None)
-        name = peek_json(body)[0]
+        known = sender.known
+        if known is None or known.keys is not gateway.keys:
+            known = sender.knows(gateway.keys, call.client[0] if call.client else None)
+        name = peek(body).model
         routes = gateway.routes
-        target = routes.targets.get(name)
-        if not isinstance(target, Local) or name in routes.selectors:
+        target = routes.local_targets.get(name)
+        if target is None:
             return False
-        if known.key is not None:
+        if known.limited:
             routes.permit(known.key, target, "")
         if not target.filter.idle:
-            body = target.filter.apply(body, kind, name)
-        gateway.budget.take(len(call.body))
+            body = target.filter.apply(body, sender.kind, name)
+        gateway.budget.take(call.size)
     except Exception:  # noqa: BLE001 - `request` finds out again and says so, were it a bug
         return False
     model = target.model
@@ -75,38 +77,24 @@ def serve_now(gateway: Gateway, call: Call, ended: Ended) -> bool:
             Express(gateway, call, model, held, pool, connection, ended).begin(known, body)
             return True
         gateway.fleet.let_go(held)
-    gateway.budget.give(len(call.body))
+    gateway.budget.give(call.size)
     return False
 
 
 class Express(Noted):
     """One such request: the sink of its connection, the owner of its call, an entry of those in flight."""
 
-    __slots__ = (
-        "_again",
-        "_call",
-        "_ended",
-        "_gateway",
-        "_held",
-        "_patience",
-        "_pool",
-        "_span",
-        "_timer",
-        "_work",
-        "asked_path",
-        "began",
-        "events",
-        "model",
-        "number",
-        "path",
-        "request_id",
-        "response_headers",
-        "status",
-        "told",
-    )
-
     method = "POST"
     metadata: Mapping[str, str] = NOTHING
+    # What most of them begin and end with need not be set for each.
+    number = 0
+    status = 0
+    told = 0  # bytes of our own that the client got
+    events = False
+    _again: tuple[bytes, bytes] | None = None  # head and body, as long as they may be sent once more
+    _answer_headers: Headers | None = None
+    _work: asyncio.Task[None] | None = None  # what has to be awaited
+    _timer: asyncio.TimerHandle | None = None
 
     def __init__(
         self,
@@ -118,25 +106,17 @@ class Express(Noted):
         connection: Connection,
         ended: Ended,
     ) -> None:
-        super().__init__(connection)
+        self._connection = connection
         self._pool = pool
-        self._again: tuple[bytes, bytes] | None = None  # head and body, as long as they may be sent once more
         self._gateway = gateway
         self._call = call
         self._patience = model.timeouts.response_header
         self._held: Held | None = held
         self._ended = ended
-        self._work: asyncio.Task[None] | None = None  # what has to be awaited
-        self._timer: asyncio.TimerHandle | None = None
         self.began = gateway.clock.monotonic()
         self.model: str = model.id
-        self.number = 0
         self.asked_path, self.path = TARGETS[call.target]
         self.request_id = request_id(call.given.get(b"x-request-id", b""))
-        self.response_headers: Headers = []
-        self.status = 0
-        self.told = 0  # bytes of our own that the client got
-        self.events = False
         self._span = gateway.spans.begin(self.request_id, model.id, held.lease.run, held.slot.log.mark())
 
     def begin(self, known: Known, body: bytes) -> None:
@@ -174,6 +154,10 @@ class Express(Noted):
         return self._call.headers
 
     @property
+    def response_headers(self) -> Headers:
+        return self._answer_headers or []
+
+    @property
     def call(self) -> Call:
         """The request as it came."""
         return self._call
@@ -199,7 +183,7 @@ class Express(Noted):
             # Without a body there is nothing to measure.
             headers = [pair for pair in headers if pair[0] != b"content-length"]
             length = 0
-        self.response_headers = headers
+        self._answer_headers = headers
         self.status = status
         self.events = takes_events(head)
         self.writer = writer = self._call.writer()

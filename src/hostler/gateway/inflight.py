@@ -40,11 +40,15 @@ class Entry(Protocol):
     model: str
     path: str
     method: str
-    response_headers: Headers
 
     @property
     def headers(self) -> Headers:
         """Those of the request, as they came."""
+        ...
+
+    @property
+    def response_headers(self) -> Headers:
+        """Those of the answer, as far as there is one."""
         ...
 
     @property

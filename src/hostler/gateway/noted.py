@@ -16,7 +16,6 @@ from hostler.metrics.whole import Whole
 if TYPE_CHECKING:
     from hostler.config.schema import ApiKey
     from hostler.fleet.lease import Held
-    from hostler.gateway.connection import Connection
     from hostler.gateway.edge import Call
     from hostler.gateway.known_answers import KnownAnswer
     from hostler.gateway.pipeline import Gateway
@@ -28,8 +27,6 @@ class Noted(Passage):
     nothing of it is written down.
     """
 
-    __slots__ = ("_sent",)
-
     _gateway: Gateway
     _call: Call
     _held: Held | None
@@ -37,10 +34,7 @@ class Noted(Passage):
     path: str
     request_id: bytes
     began: float
-
-    def __init__(self, connection: Connection) -> None:
-        super().__init__(connection, None)
-        self._sent: tuple[ApiKey | None, bytes, bytes] | None = None
+    _sent: tuple[ApiKey | None, bytes, bytes] | None = None
 
     def _write_down(self, recorder: Recorder, key: ApiKey | None, fields: bytes, body: bytes) -> bytes:
         """Begin to write the request down; returns the fields that its engine gets."""

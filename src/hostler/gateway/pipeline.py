@@ -5,7 +5,7 @@ What belongs to one request is in `request`; here is what requests share.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from hostler.clock import SYSTEM, Clock
 from hostler.config.schema import Config, Selector, Timeouts
@@ -13,8 +13,7 @@ from hostler.fleet.fleet import Fleet
 from hostler.gateway import selectors
 from hostler.gateway.auth import KeyRing
 from hostler.gateway.body import BodyBudget
-from hostler.gateway.edge import Call, Receive, Scope, Send
-from hostler.gateway.express import Express, serve_now
+from hostler.gateway.edge import Receive, Scope, Send
 from hostler.gateway.forward import origin_of
 from hostler.gateway.inflight import InFlight
 from hostler.gateway.pool import Pool, PoolSet
@@ -62,13 +61,6 @@ class Gateway:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; a client that leaves ends it quietly at any await."""
         await Request(self, scope, receive, send).answer()
-
-    def serve_now(self, call: Call, ended: Callable[[Express], None]) -> bool:
-        """Begin to serve `call`, where all that it needs is ready; False leaves it as it was.
-
-        `ended` is told when it has ended.
-        """
-        return serve_now(self, call, ended)
 
     def pool_of(self, base_url: str, timeouts: Timeouts) -> Pool:
         """The connections to an engine of ours."""

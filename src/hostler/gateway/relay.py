@@ -39,18 +39,15 @@ class Passage:
     whether what has passed ends between two events.
     """
 
-    __slots__ = ("_connection", "_keen", "_last", "_paused", "_seen", "_unseen", "observed", "sent", "writer")
-
-    def __init__(self, connection: Connection, writer: Writer | None) -> None:
-        self.writer = writer  # None until there is an answer
-        self.observed: Observed | None = None
-        self.sent = 0
-        self._connection = connection
-        self._last = b""
-        self._paused = False
-        self._keen = True  # each piece is looked at alone: the time of the first token is to be found
-        self._unseen: list[bytes] = []  # pieces that `observed` has not been shown
-        self._seen = 0  # bytes that it has
+    _connection: Connection
+    writer: Writer | None = None  # until there is an answer
+    observed: Observed | None = None
+    sent = 0
+    _last = b""
+    _paused = False
+    _keen = True  # each piece is looked at alone: the time of the first token is to be found
+    _unseen: list[bytes] | None = None  # pieces that `observed` has not been shown
+    _seen = 0  # bytes that it has
 
     @property
     def at_border(self) -> bool:
@@ -62,7 +59,10 @@ class Passage:
         self.sent += size
         self._last = data if size > 3 else self._last[-4:] + data
         if self.observed is not None:
-            self._unseen.append(data)
+            if self._unseen is None:
+                self._unseen = [data]
+            else:
+                self._unseen.append(data)
             if self._keen or self.sent - self._seen > MAX_UNSEEN:
                 self.look()
         if behind and not self._paused:
@@ -81,7 +81,7 @@ class Passage:
         self.sent += size
         self._last = data
         if self.observed is not None:
-            self._unseen.append(data)
+            self._unseen.append(data)  # type: ignore[union-attr]  # there was a piece before it
             if self.sent - self._seen > MAX_UNSEEN:
                 self.look()
         if writer.flow.write_paused and not self._paused:  # type: ignore[union-attr]
@@ -116,10 +116,9 @@ class Passage:
 class Relay(Passage):
     """The sink of an answer whose request is a task; `done` is set at the end, or fails."""
 
-    __slots__ = ("done",)
-
     def __init__(self, writer: Writer, connection: Connection, observed: Observed | None) -> None:
-        super().__init__(connection, writer)
+        self.writer = writer
+        self._connection = connection
         self.done: asyncio.Future[None] = connection.loop.create_future()
         self.observed = observed
 

@@ -64,6 +64,12 @@ class Routes:
         for alias, model_id in config.aliases.items():
             self.targets[alias] = locals_[model_id]
         self.targets.update(locals_)
+        # Of them those that are models of ours, and not what a selector is called.
+        self.local_targets = {
+            name: target
+            for name, target in self.targets.items()
+            if isinstance(target, Local) and name not in self.selectors
+        }
         self._allowed = {key: self._allowed_to(key) for key in config.api_keys if key.models}
 
     def _add_peers(self, config: Config) -> None:

@@ -33,12 +33,14 @@ class Known:
     `fields` are `headers` as bytes; the request's id and its length are not among them.
     """
 
-    __slots__ = ("_has_host", "_starts", "fields", "headers", "key", "keys")
+    __slots__ = ("_has_host", "_starts", "fields", "key", "keys", "limited")
 
     def __init__(self, keys: KeyRing, key: ApiKey | None, headers: Headers) -> None:
         self.keys = keys
         self.key = key
-        self.headers = headers
+        self.limited = key is not None and bool(
+            key.models or key.scopes
+        )  # there is something to ask about it
         self.fields = b"".join([b"%b: %b\r\n" % pair for pair in headers])
         # `Connection` may have taken it away.
         self._has_host = any(name == b"host" for name, _ in headers)
@@ -72,9 +74,11 @@ class Sender:
         "given",
         "headers",
         "keep_alive",
+        "kind",
         "known",
         "learnt",
         "place",
+        "plain",
         "said",
         "target",
     )
@@ -89,6 +93,8 @@ class Sender:
         self.learnt = False  # `body_in` may find something
         self._before = self._after = b""  # of the length, in the head that was learnt
         self.known: Known | None = None
+        self.kind = given.get(b"content-type", b"")
+        self.plain = b"form" not in self.kind.lower() and b"x-server-timing" not in given  # JSON, if anything
         self.said: tuple[str, str] | None = None  # of the access line, by whoever writes it
         self._length = (b"content-length", given.get(b"content-length", b""))
         self.place = headers.index(self._length) if self._length in headers else -1

@@ -10,7 +10,8 @@ import asyncio
 import importlib
 import posixpath
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, cast
 from urllib.parse import quote
 
@@ -21,7 +22,7 @@ from hostler.errors import Forbidden, HostlerError, MethodNotAllowed, NotFound
 from hostler.gateway.answers import error_answer, header
 from hostler.gateway.auth import KeyRing
 from hostler.gateway.edge import PAST_SEND, Call, Message, Receive, Scope, Send
-from hostler.gateway.express import TARGETS, Express
+from hostler.gateway.express import TARGETS, Express, serve_now
 from hostler.gateway.headers import Headers, asked_by, first_values
 from hostler.gateway.messages import as_http
 from hostler.gateway.paths import GET_ROUTES, POST_ROUTES, own_path
@@ -66,6 +67,8 @@ class WebApp:
         self._clock = clock
         # Many lines in one write cost far less than each by itself.
         self._lines = Batch(self._write_lines, seconds=LINES_SECONDS, most=MAX_LINES, flood=FLOOD)
+        # Begins to serve a request for one of `at_once`, where all that it needs is ready.
+        self.serve_now: Callable[[Call], bool] = partial(serve_now, gateway, self._served_at_once)
         self._state = state
         self._routes: Starlette | None = None  # made with the first request for one
 
@@ -91,10 +94,6 @@ class WebApp:
             if not path.startswith(QUIET_PREFIXES):
                 served = _served_by_asgi(scope, counted, self._clock.monotonic() - began)
                 self._lines.add(access_line(served))
-
-    def serve_now(self, call: Call) -> bool:
-        """Begin to serve a request for one of `at_once`, where all that it needs is ready."""
-        return self._gateway.serve_now(call, self._served_at_once)
 
     def _served_at_once(self, request: Express) -> None:
         seconds = self._clock.monotonic() - request.began
