@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
+import re
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from test_held_requests import ASKED, HEAD, App, answer, fed
 from test_server_contract import Connection
 
 from hostler.web.protocol import HostlerProtocol
+
+# What tells requests apart, or nearly.
+PIECES = (b"\r", b"\n", b"\r\n", b" ", b"0", b"5", b"44", b"+", b"a", b"\0", b"x: y\r\n", ASKED, HEAD)
 
 
 def unparsed(protocol: HostlerProtocol, monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
@@ -151,3 +159,48 @@ async def test_a_body_that_ends_like_the_beginning_of_a_request_teaches_nothing(
     assert seen == [b"POST slop" + ASKED]
     assert app.asked[0] == ("/other", b"POST slop")
     protocol.connection_lost(None)
+
+
+SPLITS = st.lists(st.integers(1, len(ASKED) + 8), max_size=2)
+EDITS = st.lists(
+    st.tuples(st.integers(0, len(ASKED)), st.integers(0, 4), st.sampled_from([b"", *PIECES])), max_size=3
+)
+
+
+async def outcome(before: bytes, reads: list[bytes]) -> tuple[list[object], bytes, str]:
+    """What is offered and said, after `before` was asked for twice."""
+    app = App()
+    connection, protocol = fed(app)
+    for _ in range(2):
+        await connection.feed(before)
+        answer(app.calls[-1])
+    app.calls.clear()
+    connection.wire.sent = b""
+    for data in reads:
+        if not connection.wire.closed:
+            await connection.feed(data)
+        while app.calls and not app.calls[-1].response_complete:
+            answer(app.calls[-1])
+            await connection.settle()
+    offered: list[object] = [(call.target, call.headers, call.body) for call in app.calls]
+    said = re.sub(rb"\r\ndate: [^\r]+", b"", connection.wire.sent)
+    closed = connection.wire.closed
+    protocol.connection_lost(None)
+    return [*offered, *app.asked], said, closed
+
+
+@settings(max_examples=300, deadline=None)
+@given(EDITS, SPLITS)
+def test_a_known_head_changes_nothing(edits: list[tuple[int, int, bytes]], splits: list[int]) -> None:
+    data = ASKED
+    for place, cut, piece in edits:
+        data = data[:place] + piece + data[place + cut :]
+    places = sorted({0, len(data), *(min(place, len(data)) for place in splits)})
+    reads = [data[one:two] for one, two in itertools.pairwise(places)]
+
+    async def both() -> None:
+        known = await outcome(ASKED, reads)
+        unknown = await outcome(ASKED.replace(b"host: h", b"host: other"), reads)
+        assert known == unknown
+
+    asyncio.run(both())
