@@ -53,33 +53,6 @@ async def test_what_is_added_while_a_batch_is_done_is_the_next_one() -> None:
     assert done == [[1], [9]]
 
 
-async def test_in_a_flood_more_are_waited_for_once() -> None:
-    done: list[list[int]] = []
-    over = asyncio.Event()
-
-    def work(items: list[int]) -> None:
-        done.append(items)
-        over.set()
-
-    batch = Batch(work, seconds=0.0, most=100, flood=(3, 0.05))
-    turned = asyncio.get_running_loop().create_future()
-    for number in range(3):
-        batch.add(number)
-    asyncio.get_running_loop().call_later(0.0, turned.set_result, None)
-    await turned
-    assert done == []
-    batch.add(3)
-    async with asyncio.timeout(5):
-        await over.wait()
-    assert done == [[0, 1, 2, 3]]
-
-    over.clear()
-    batch.add(4)
-    async with asyncio.timeout(5):
-        await over.wait()
-    assert done[1:] == [[4]]
-
-
 async def test_a_share_at_a_time_leaves_turns_to_others() -> None:
     done: list[list[int]] = []
     batch: Batch[int] = Batch(done.append, seconds=0.0, most=100, share=2)

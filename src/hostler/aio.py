@@ -23,24 +23,15 @@ class Batch(Generic[T]):
     """Gathers what is cheaper to do for many at once: `work` gets it `seconds` after the first, or at `most`.
 
     With `share`, it gets no more than that many in one turn of the event loop, so that nothing else waits for
-    all of them. With `flood`, (how many, how long): where there are so many when they are due, more are
-    waited for. Only the event loop's thread may call it.
+    all of them. Only the event loop's thread may call it.
     """
 
-    __slots__ = ("_extended", "_flood", "_handle", "_items", "_most", "_seconds", "_share", "_work")
+    __slots__ = ("_handle", "_items", "_most", "_seconds", "_share", "_work")
 
     def __init__(
-        self,
-        work: Callable[[list[T]], None],
-        *,
-        seconds: float,
-        most: int,
-        share: int | None = None,
-        flood: tuple[int, float] | None = None,
+        self, work: Callable[[list[T]], None], *, seconds: float, most: int, share: int | None = None
     ) -> None:
         self._work = work
-        self._flood = flood
-        self._extended = False
         self._seconds = seconds
         self._most = most
         self._share = share
@@ -60,16 +51,11 @@ class Batch(Generic[T]):
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
-        self._extended = False
         items, self._items = self._items, []
         if items:
             self._work(items)
 
     def _due(self) -> None:
-        if self._flood is not None and not self._extended and len(self._items) >= self._flood[0]:
-            self._extended = True
-            self._handle = asyncio.get_running_loop().call_later(self._flood[1], self._due)
-            return
         share = self._share
         if share is None or len(self._items) <= share:
             self.flush()

@@ -42,12 +42,10 @@ HEALTH_PATHS = frozenset(("/health", "/wol-health"))
 OPEN_PATHS = HEALTH_PATHS | {"/", "/favicon.ico", "/upstream"}
 GATEWAY_PREFIXES = ("/upstream/", "/comfyui/")
 QUIET_PREFIXES = ("/wol-health", "/health", "/api/performance", "/metrics")
-# How long an access line waits for others; in a flood of more than 3,000 requests a second five times as
-# long, since each batch wakes the threads that write.
+# How long an access line waits for others, and how many of them may: a quarter of what the buffer of a log
+# holds. The copy to standard output lives off that, and in a flood would have gaps with larger pieces.
 LINES_SECONDS = 0.02
-FLOOD = (64, 0.08)
-# And how many of them may: written together, they take a third of a millisecond.
-MAX_LINES = 500
+MAX_LINES = 256
 # Of each thing a client says, in the access line: real ones are shorter.
 SHOWN_CHARACTERS = 256
 _PLAIN = re.compile(r"[ !#-\[\]-~]{0,256}")
@@ -66,7 +64,7 @@ class WebApp:
         self._log: LogMonitor = state.hub.proxy
         self._clock = clock
         # Many lines in one write cost far less than each by itself.
-        self._lines = Batch(self._write_lines, seconds=LINES_SECONDS, most=MAX_LINES, flood=FLOOD)
+        self._lines = Batch(self._write_lines, seconds=LINES_SECONDS, most=MAX_LINES)
         # Begins to serve a request for one of `at_once`, where all that it needs is ready.
         self.serve_now: Callable[[Call], bool] = partial(serve_now, gateway, self._served_at_once)
         self._state = state
