@@ -31,7 +31,7 @@ LINES = b"host: x\r\nauthorization: Bearer s3cret\r\nx-request-id: r\r\ncontent-
 ANSWER_LINES = b"Content-Type: application/json\r\nSet-Cookie: s3cret\r\nDate: now\r\n\r\n"
 TIMINGS = {"predicted_n": 3, "predicted_ms": 2000.5, "predicted_per_second": 7.5}
 ANSWERS = st.one_of(
-    st.sampled_from([b"", b"{}", b'{"error": {"message": "lost"}}', b"\xff", b"no JSON"]),
+    st.sampled_from([b"", b"{}", b'{"error": {"message": "lost"}}', b'{"error": "\xff"}', b"no JSON"]),
     st.builds(
         lambda given, made, reason, more: json.dumps(
             {"usage": {"prompt_tokens": given, "completion_tokens": made}, **more,
@@ -127,7 +127,8 @@ async def test_what_is_kept_and_shown_of_its_headers() -> None:
 @pytest.mark.parametrize(
     ("answer", "path", "limit"),
     [
-        (b"x" * MAX_FRAME, CHAT, 1 << 20),  # no small capture
+        (b"x" * MAX_FRAME, CHAT, 1 << 20),  # it is not small
+        (b"x" * MAX_FRAME, CHAT, 0),  # though there are no captures
         (b"x" * 600, CHAT, 1000),  # there may be no room for it
         (b"{}", "/v1/audio/speech", 1 << 20),  # whose answers are not kept
     ],

@@ -146,8 +146,8 @@ class Captures:
         self.tidy()
 
     def hold_whole(self, size: int) -> bool:
-        """Whether the bodies of a request that has ended are few, and have room, until `add_whole`."""
-        return size <= MAX_FRAME and 2 * size <= self._budget.limit and self._budget.take_all(size)
+        """Whether there is room for the small bodies of a request that has ended; until `add_whole`."""
+        return 2 * size <= self._budget.limit and self._budget.take_all(size)
 
     def add_whole(self, capture: RawCapture, held: int) -> None:
         """Keep a small `capture` that has its answer; `held` is what its bodies took. `tidy` is due then."""
@@ -169,9 +169,8 @@ class Captures:
         if now - self._packed_at >= PACK_SECONDS:
             self._packed_at = now
             self._pack()
-        else:
-            for _ in range(len(self._fresh) - MAX_FRESH_COUNT):
-                self._forget_fresh()
+        elif len(self._fresh) > MAX_FRESH_COUNT:
+            self._forget_surplus(len(self._fresh) - MAX_FRESH_COUNT)
 
     def _framed(self, raw: RawCapture, held: int, body: Collector | None) -> Fresh | None:
         if body is not None:
@@ -314,6 +313,17 @@ class Captures:
             self._budget.give(size)
         else:
             self._forget_fresh()
+
+    def _forget_surplus(self, count: int) -> None:
+        """As `_forget_fresh` for each of them; of a flood, all but a few go this way."""
+        freed = 0
+        for _ in range(count):
+            if self._fresh[0].body is None:
+                freed += self._fresh.popleft().size
+            else:
+                self._forget_fresh()
+        self._fresh_size -= freed
+        self._budget.give(freed)
 
     def _forget_fresh(self) -> None:
         fresh = self._fresh.popleft()

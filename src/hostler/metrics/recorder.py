@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from hostler.aio import Batch
 from hostler.clock import SYSTEM, Clock
-from hostler.metrics.capture_parts import ALL, RawCapture, rule_of
+from hostler.metrics.capture_parts import ALL, MAX_FRAME, RawCapture, rule_of
 from hostler.metrics.record import ActivityRow, RequestRecord, row_of
 from hostler.metrics.tracecontext import trace_of
 from hostler.metrics.whole import Whole
@@ -129,8 +129,10 @@ class Recorder:
     def finish_whole(self, whole: Whole) -> bool:
         """As `finish_soon`, where everything is here; False if it is not, and the usual way must be gone."""
         captures = self._captures
+        size = len(whole.body) + len(whole.answer)
+        if size > MAX_FRAME:
+            return False  # some hundred may wait for each other
         if captures.enabled:
-            size = len(whole.body) + len(whole.answer)
             if rule_of(whole.path) is not ALL or not captures.hold_whole(size):
                 return False
             whole.held = size

@@ -146,9 +146,11 @@ def whole_usage(path: str, status: int, text: bytes) -> Usage:
     """What a document says that is all there, or, with a status of failure, the start of anything."""
     if status >= 300:
         return Usage(error=error_text(status, text))
-    infill = path.startswith("/infill")  # its answers may be arrays, which say it at their end
-    usual = None if infill else usage_of(text)
-    return usual if usual is not None else general_usage(text, infill=infill)
+    usual = usage_of(text)
+    if usual is not None:
+        return usual
+    # Those of `/infill` may be arrays, which say it at their end.
+    return general_usage(text, infill=path.startswith("/infill"))
 
 
 def general_usage(text: bytes, *, infill: bool) -> Usage:
