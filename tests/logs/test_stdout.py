@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 import pytest
 
 from hostler import aio
+from hostler.logs import stdout
 from hostler.logs.hub import LogHub
 from hostler.logs.monitor import LogMonitor
 from hostler.logs.stdout import StdoutCopy, monitor_for
 from hostler.logs.text import strip_gaps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from _typeshed import ReadableBuffer
 
@@ -33,6 +34,7 @@ class Terminal(io.RawIOBase):
         self.gate = threading.Event()
         self.entered = threading.Event()
         self.shown = bytearray()
+        self.writes = 0
         self._largest = largest
 
     def writable(self) -> bool:
@@ -43,7 +45,13 @@ class Terminal(io.RawIOBase):
         self.gate.wait()
         piece = bytes(data)[: self._largest]
         self.shown += piece
+        self.writes += 1
         return len(piece)
+
+    async def until_shown(self, size: int) -> None:
+        async with asyncio.timeout(GENEROUS):
+            while len(self.shown) < size:
+                await asyncio.sleep(0)
 
 
 @pytest.fixture
@@ -137,6 +145,49 @@ async def test_stopping_does_not_wait_for_a_stuck_terminal(terminal: Terminal) -
     assert (aio.alive(), monitor.waiting) == (0, 0)
     terminal.gate.set()
     assert no_threads_left()
+
+
+async def test_a_busy_log_is_handed_over_seldom(monkeypatch: pytest.MonkeyPatch, terminal: Terminal) -> None:
+    monkeypatch.setattr(stdout, "REST_SECONDS", 3600)
+    monitor = LogMonitor("m", epoch="e", capacity=1000)
+    copy = StdoutCopy(monitor, as_stream(terminal))
+    terminal.gate.set()
+    copy.start()
+    for number in range(49):
+        monitor.write(b"line %03d \n" % number)
+        await terminal.until_shown(10)
+        await asyncio.sleep(0)
+    assert len(terminal.shown) == 10, "the first is there at once, the others gather"
+    monitor.write(b"." * 20)
+    await terminal.until_shown(510)
+    monitor.write(b"the end")
+    await copy.stop(GENEROUS)
+    assert terminal.shown.endswith(b"048 \n....................the end")
+    assert terminal.writes == 3
+
+
+async def test_the_thread_does_not_wake_the_loop_for_each_piece(
+    monkeypatch: pytest.MonkeyPatch, terminal: Terminal
+) -> None:
+    monkeypatch.setattr(stdout, "REST_SECONDS", 0.05)
+    told = 0
+    call_soon = asyncio.get_running_loop().call_soon_threadsafe
+
+    def call(callback: Callable[[], None]) -> None:
+        nonlocal told
+        told += 1
+        call_soon(callback)
+
+    monitor = LogMonitor("m", epoch="e")
+    copy = StdoutCopy(monitor, as_stream(terminal))
+    terminal.gate.set()
+    copy.start()
+    monkeypatch.setattr(asyncio.get_running_loop(), "call_soon_threadsafe", call, raising=False)
+    for number in range(1, 6):
+        monitor.write(b"line\n")
+        await terminal.until_shown(5 * number)
+    assert told < 5, "only where it was slow"
+    await copy.stop(GENEROUS)
 
 
 async def test_short_writes_are_completed() -> None:

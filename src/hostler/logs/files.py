@@ -11,13 +11,16 @@ import contextlib
 import json
 import os
 import threading
+from asyncio.events import _get_running_loop  # one that answers None instead of raising
 from collections import deque
 from collections.abc import Callable
+from math import inf
 from pathlib import Path
+from queue import Empty, SimpleQueue
 
 from hostler.clock import SYSTEM, Clock
 from hostler.logs.archive import META, Archive
-from hostler.logs.journal import DATA, GAP, Row
+from hostler.logs.journal import DATA, GAP, PROXY, Row
 from hostler.logs.segments import Item, Known, Segments, WriteFailed
 
 # Bytes that wait for the disk. A thread on a disk that works takes a gigabyte a second, so this is what comes
@@ -26,8 +29,10 @@ MAX_QUEUED = 64 * 1_048_576
 # What an entry takes beside its bytes, about.
 OVERHEAD = 256
 # How long entries gather before they are written, unless there are many or somebody waits for them. A crash
-# of Hostler loses no more than that; an engine's crash loses nothing.
+# of Hostler loses no more than that; an engine's crash loses nothing. Our own lines gather for longer: a busy
+# Hostler writes some all the time, and to wake the thread is what costs (docs/performance.md).
 GATHER_SECONDS = 0.02
+PROXY_GATHER_SECONDS = 0.1
 GATHERED_BYTES = 1_048_576
 # Written in one go; the bytes of it are let go of before more is taken.
 BATCH_BYTES = 4 * 1_048_576
@@ -92,18 +97,30 @@ class LogFiles:
         # The loop appends, the thread takes; each counts for itself, so that neither needs a lock.
         self._queue: deque[tuple[str, Row | _Lost, bytes] | Callable[[], None]] = deque()
         self._put_bytes = self._done_bytes = 0
-        # Above so many bytes put, `put` has something to do: wake the thread, or refuse.
-        self._alert_at = -1
         self._refused = self._failed = 0
         self._lost: dict[str, _Lost] = {}
         self._missing: dict[str, Row] = {}
-        self._wake = threading.Condition()
+        self._losing = threading.Lock()  # for what is in `_lost`
         self._closing = False
-        self._urgent = False
         self._broken_until = 0.0
         self._said = False
+        self._let_it_sleep()
         self._thread = threading.Thread(target=self._run, name="log files", daemon=True)
         self._thread.start()
+
+    def _let_it_sleep(self) -> None:
+        """What is between a `put` and the thread that sleeps."""
+        # Above so many bytes put, `put` has something to do: see that the thread is woken, or refuse.
+        self._alert_at = -1
+        # The thread sleeps until it is told in how many seconds to take what waits. It is told once: what it
+        # was told last stands here until it begins to take.
+        self._told = inf
+        self._orders: SimpleQueue[float] = SimpleQueue()
+        self._told_bytes = 0
+        # The loop that runs, and its timer for the next order; without a loop the thread keeps the time.
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._keeps_time: Callable[[], bool] = _always
+        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def next_seq(self) -> int:
@@ -124,17 +141,49 @@ class LogFiles:
         if self._lost and row[6] != DATA:
             # What is lost from here on is a gap of its own, behind this.
             self._lost.pop(source, None)
-        # After the append: a thread that went to sleep meanwhile has seen it, or is seen here.
-        if total > self._alert_at:
-            self._alert()
+        # After the append: a thread that began to take meanwhile has seen it, or is told here.
+        if total > self._alert_at or not self._keeps_time():
+            self._alert(ours=row[4] == PROXY)
 
-    def _alert(self) -> None:
-        with self._wake:
-            if self._put_bytes - self._done_bytes > MAX_QUEUED:
+    def _alert(self, *, ours: bool) -> None:
+        """Refuse what is too much, and see that the thread takes in time what waits."""
+        if self._put_bytes - self._done_bytes > MAX_QUEUED:
+            with self._losing:
                 self._refuse()
-            else:
-                self._wake.notify()
-            self._alert_at = self._done_bytes + MAX_QUEUED
+        loop = _get_running_loop()
+        if loop is not self._loop:
+            self._loop, self._timer = loop, None
+            # Asked by each `put`. A look at what runs in this thread would be a system call each time.
+            self._keeps_time = loop.is_running if loop is not None else _always
+        if self._put_bytes > self._told_bytes + GATHERED_BYTES:
+            self._tell(0)
+        elif loop is None:
+            self._tell(GATHER_SECONDS)
+        else:
+            when = loop.time() + (PROXY_GATHER_SECONDS if ours else GATHER_SECONDS)
+            if self._timer is None or self._timer.when() > when:
+                if self._timer is not None:
+                    self._timer.cancel()
+                self._timer = loop.call_at(when, self._tell, 0)
+            if not ours:  # the timer is early enough for whatever comes; a later one is not
+                self._quiet_until_full()
+
+    def _tell(self, seconds: float) -> None:
+        """Have the thread take what waits in so many seconds, unless it will anyway by then."""
+        if self._timer is not None:
+            if self._loop is _get_running_loop():
+                self._timer.cancel()
+            self._timer = None
+        if not seconds or self._told == inf:
+            self._told_bytes = self._put_bytes
+        # Before the look at what it was told: it resets the two in the other order.
+        self._quiet_until_full()
+        if seconds < self._told:
+            self._told = seconds
+            self._orders.put(seconds)
+
+    def _quiet_until_full(self) -> None:
+        self._alert_at = min(self._told_bytes + GATHERED_BYTES, self._done_bytes + MAX_QUEUED)
 
     def _refuse(self) -> None:
         """Take the newest entry back; what was lost of one log in a row is one gap."""
@@ -178,20 +227,17 @@ class LogFiles:
             with contextlib.suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(resolve)
 
-        with self._wake:
-            if self._closing:
-                return False
-            self._queue.append(tell)
-            self._urgent = True
-            self._wake.notify()
+        if self._closing:
+            return False
+        self._queue.append(tell)
+        self._tell(0)
         await asyncio.wait([done], timeout=FLUSH_SECONDS)
         return done.done() and self._clock.monotonic() >= self._broken_until
 
     def close(self) -> None:
         """Write what waits, and let go of the directory. Blocks until that is done, five seconds at most."""
-        with self._wake:
-            self._closing = True
-            self._wake.notify()
+        self._closing = True
+        self._tell(0)
         self._thread.join(5.0)
         if self._lock is not None:
             os.close(self._lock)
@@ -205,8 +251,11 @@ class LogFiles:
     # -- the thread ---------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        while self._gathered():
-            self._write_some()
+        while not self._closing or self._queue:
+            self._await_order()
+            left = len(self._queue)  # no more than that: what comes now gathers for the next order
+            while left > 0:
+                left -= self._write_some(left)
         self._broken_until = 0.0
         for source in tuple(self._missing):
             self._write(source, [])
@@ -214,32 +263,36 @@ class LogFiles:
         with contextlib.suppress(OSError):
             self._write_meta(ended=True)
 
-    def _gathered(self) -> bool:
-        """Wait until there is enough to write; False when there will be no more."""
-        with self._wake:
-            self._alert_at = -1
-            while not self._queue and not self._closing:
-                self._wake.wait()
-            self._alert_at = self._done_bytes + GATHERED_BYTES
-            if not (self._closing or self._urgent or self._put_bytes > self._alert_at):
-                self._wake.wait(GATHER_SECONDS)
-            self._alert_at = self._done_bytes + MAX_QUEUED
-            self._urgent = False
-            return bool(self._queue)
+    def _await_order(self) -> None:
+        """Sleep until it is time to take what waits."""
+        seconds = self._orders.get()
+        if seconds:
+            with contextlib.suppress(Empty):
+                self._orders.get(timeout=seconds)
+        self._told = inf
+        self._alert_at = -1
 
-    def _write_some(self) -> None:
-        """Write what waits, up to a batch; entries of one log are written together."""
+    def _write_some(self, count: int) -> int:
+        """Write the first `count` that wait, or a batch of them; returns how many those were.
+
+        Entries of one log are written together.
+        """
         batch: dict[str, list[Item]] = {}
         tells: list[Callable[[], None]] = []
-        size = 0
-        while self._queue and size < BATCH_BYTES:
-            item = self._queue.popleft()
+        size = taken = 0
+        while taken < count and size < BATCH_BYTES:
+            try:
+                item = self._queue.popleft()
+            except IndexError:  # the newest was refused
+                taken = count
+                break
+            taken += 1
             if callable(item):
                 tells.append(item)
                 continue
             source, row, data = item
             if isinstance(row, _Lost):
-                with self._wake:  # from here on it is not extended any more
+                with self._losing:  # from here on it is not extended any more
                     if self._lost.get(source) is row:
                         self._lost.pop(source, None)
                     row = row.row()
@@ -251,6 +304,7 @@ class LogFiles:
         self._done_bytes += size
         for tell in tells:
             tell()
+        return taken
 
     def _write(self, source: str, items: list[Item]) -> None:
         missing = self._missing.get(source)
@@ -288,6 +342,10 @@ class LogFiles:
     def __repr__(self) -> str:
         waiting = self._put_bytes - self._done_bytes
         return f"<LogFiles {self._segments!r} | {waiting} B waiting, {self.dropped} B dropped>"
+
+
+def _always() -> bool:
+    return True
 
 
 def _gap(first: Row, last: Row) -> Row:

@@ -23,6 +23,10 @@ HEAD = _FIRST.size + _REST.size
 # A pipe gives at most 1 MiB at once, and a description is a few hundred bytes: more is no frame of ours.
 MAX_DATA = 16 * 1_048_576
 MAX_INFO = 1_048_576
+# Of more than that, zlib lets other threads run meanwhile, and to get the interpreter back from a busy event
+# loop takes longer than the sum. So a few such parts are summed one by one; of many it does not matter.
+SUMMED = 5120
+MAX_PARTS = 16
 
 _KINDS = (DATA, START, EXIT, GAP)
 _STREAMS = (PROXY, STDOUT, STDERR)
@@ -53,8 +57,18 @@ def head_of(row: Row, data: bytes) -> tuple[bytes, bytes]:
     info = b"" if about is None else json.dumps(dict(about), default=str).encode()
     rest = _REST.pack(run, seq, start, end, max(0, round(moment * 1_000_000)), len(info), len(data))
     marks = _MARKS[kind, stream]
-    sum_ = crc32(data, crc32(info, crc32(rest, crc32(marks))))
+    sum_ = _sum_of(data, crc32(info, crc32(rest, crc32(marks))))
     return marks + sum_.to_bytes(4, "big") + rest, info
+
+
+def _sum_of(data: bytes, sum_: int) -> int:
+    """The checksum of `data`, after others."""
+    if not SUMMED < len(data) <= MAX_PARTS * SUMMED:
+        return crc32(data, sum_)
+    with memoryview(data) as view:
+        for at in range(0, len(data), SUMMED):
+            sum_ = crc32(view[at : at + SUMMED], sum_)
+    return sum_
 
 
 def decode(buffer: bytes, at: int = 0) -> Frame | None:
