@@ -46,6 +46,11 @@ from hostler.web.state import WebState
 
 # How long running requests may take to end when Hostler stops; the engines then get ten seconds more.
 DRAIN_SECONDS = 20.0
+# How long a thread waits for the interpreter before it demands it. The event loop lets go of it at every step
+# and has it back before a thread that was woken for that is awake: with Python's own 5 ms a thread tried
+# dozens of times for each thing it did, and the loop paid for waking it each time. The other way round, a
+# thread that computes held up the loop for 5 ms.
+SWITCH_SECONDS = 0.000_02
 
 
 class Hostler:
@@ -218,6 +223,7 @@ async def _serve(
         proxy.info(f"Hostler {__version__} listening on {url}, {len(config.models)} model(s)")
         _warn_when_open(hostler, host)
         _spare_the_collector()
+        sys.setswitchinterval(SWITCH_SECONDS)
         if on_ready is not None:
             on_ready(url)
         await asyncio.wait([running, stopping], return_when=asyncio.FIRST_COMPLETED)
