@@ -59,10 +59,12 @@ class Follower:
             raise RuntimeError("a follower reads one thing at a time")
         monitor = self._monitor
         while not self._closed:
-            chunk = monitor.chunk_at(self._position, self._limit)
-            if chunk is not None:
-                self._position = chunk.cursor.position
-                return chunk
+            # The end is worked out here, not asked for: most looks find nothing, and a call is half of them.
+            if monitor._base + len(monitor._held) != self._position:
+                chunk = monitor.chunk_at(self._position, self._limit)
+                if chunk is not None:
+                    self._position = chunk.cursor.position
+                    return chunk
             if self._finishing or monitor.closed:
                 break
             # No await between the look above and this: no write can fall in between.

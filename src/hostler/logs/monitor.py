@@ -59,8 +59,8 @@ class LogMonitor(RingBuffer):
     """
 
     __slots__ = (
-        "_call_soon", "_clock", "_level", "_loop", "_mask", "_outlets", "_parents", "_prefix", "_runs",
-        "_seen", "_shared", "_shared_end", "_shared_start", "_steps", "_subscribers", "_time_format",
+        "_call_soon", "_clock", "_future", "_level", "_loop", "_mask", "_outlets", "_parents", "_prefix",
+        "_runs", "_seen", "_shared", "_shared_end", "_shared_start", "_steps", "_subscribers", "_time_format",
         "_waiters", "_wake_call", "_waking", "_woken", "closed", "dropped_subscribers", "epoch",
         "gap_bytes", "gaps", "name",
     )  # fmt: skip
@@ -99,6 +99,7 @@ class LogMonitor(RingBuffer):
         self._seen = self._woken = first_position  # the end at the last look, at the last wake-up
         self._loop: asyncio.AbstractEventLoop | None = None  # set by the first that waits
         self._call_soon: Callable[..., object]
+        self._future: Callable[[], asyncio.Future[None]]
         self._wake_call = self._wake_soon  # made once: each write would make it anew
         self._shared: Chunk | None = None
         self._shared_start = -1
@@ -277,13 +278,14 @@ class LogMonitor(RingBuffer):
 
     def register_waiter(self) -> asyncio.Future[None]:
         """A future that the next write fulfils; in the same step the caller saw that there is nothing."""
-        loop = asyncio.get_running_loop()
         if not self._waiters:
             # The first of this loop, perhaps: tests run many, and the last wake-up of one may never have run.
+            # The others need not ask; before Python 3.12 that is a system call.
+            loop = asyncio.get_running_loop()
             if loop is not self._loop:
-                self._loop, self._call_soon = loop, loop.call_soon
+                self._loop, self._call_soon, self._future = loop, loop.call_soon, loop.create_future
             self._waking = False
-        waiter: asyncio.Future[None] = loop.create_future()
+        waiter = self._future()
         self._waiters[waiter] = None
         return waiter
 
@@ -294,12 +296,13 @@ class LogMonitor(RingBuffer):
     def chunk_at(self, position: int, limit: int) -> Chunk | None:
         """What there is from `position` on; None when that is nothing."""
         end = self._base + len(self._held)
+        if self._shared_start == position and self._shared_end == end and end - position <= limit:
+            shared = self._shared
+            if shared is not None and shared.missed:
+                self.count_gap(shared.missed)
+            return shared
         if position == end:
             return None
-        if self._shared_start == position and self._shared_end == end and end - position <= limit:
-            if self._shared is not None and self._shared.missed:
-                self.count_gap(self._shared.missed)
-            return self._shared
         data, after, missed = self.read(position, limit)
         if missed:
             self.count_gap(missed)
