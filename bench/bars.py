@@ -49,6 +49,7 @@ BARS: Final[dict[str, Bar]] = {
     "swap_ready_to_first_byte_ms_answering": Bar(number=10),
     "swap_gone_to_spawned_ms": Bar(number=10),
     "log_drain_of_cat_memory": Bar(number=0.6, at_least=True),
+    "log_drain_of_cat_files": Bar(number=0.6, at_least=True),
     "log_cpu_s_per_gb_memory": Bar(number=0.8),
     "log_cpu_s_per_gb_files": Bar(number=2),
     "log_followers_received_percent": Bar(number=100, at_least=True),

@@ -26,8 +26,8 @@ __all__ = ["Chunk", "Cursor", "Follower", "LogMonitor"]
 CAPACITY = 102_400  # bytes; what llama-swap keeps per log, some 1,000 lines
 
 # While a log grows in every step of the event loop, followers are woken once for up to this many steps, not
-# for each: waking is most of what five of them cost. Four steps are too short for anybody to see.
-_STEPS = 4
+# for each: waking is most of what five of them cost. Six steps are too short for anybody to see.
+_STEPS = 6
 
 # Followers that stand at the same place share one chunk, so that five of them cost little more than one.
 # Only small ones: with those making the object is what costs, and a monitor keeps no more than this beside
