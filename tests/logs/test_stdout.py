@@ -166,6 +166,16 @@ async def test_a_busy_log_is_handed_over_seldom(monkeypatch: pytest.MonkeyPatch,
     assert terminal.writes == 3
 
 
+async def test_all_that_a_usual_buffer_holds_is_one_piece(terminal: Terminal) -> None:
+    monitor = LogMonitor("m", epoch="e")
+    monitor.write(b"." * monitor.capacity)
+    copy = StdoutCopy(monitor, as_stream(terminal))
+    terminal.gate.set()
+    copy.start()
+    await copy.stop(GENEROUS)
+    assert (len(terminal.shown), terminal.writes) == (monitor.capacity, 1)
+
+
 async def test_the_thread_does_not_wake_the_loop_for_each_piece(
     monkeypatch: pytest.MonkeyPatch, terminal: Terminal
 ) -> None:

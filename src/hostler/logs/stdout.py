@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 REST_SECONDS = 0.1
 # So often it is looked whether that is too long: when half of the buffer is full it is.
 LOOK_SECONDS = 0.01
+# Handed over in one piece: all that a buffer of the usual size holds. What was left of it would wait for the
+# next piece while the buffer fills.
+PIECE_BYTES = 131_072
 
 
 def monitor_for(hub: LogHub, log_to_stdout: str) -> LogMonitor | None:
@@ -47,7 +50,7 @@ class StdoutCopy:
 
     def __init__(self, monitor: LogMonitor, stream: BinaryIO, *, history: bool = True) -> None:
         self._monitor = monitor
-        self._follower = monitor.follow(history=history)
+        self._follower = monitor.follow(history=history, limit=PIECE_BYTES)
         self._stream = stream
         # One piece at a time is under way and one more may be the end mark.
         self._pieces: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
