@@ -46,11 +46,10 @@ from hostler.web.state import WebState
 
 # How long running requests may take to end when Hostler stops; the engines then get ten seconds more.
 DRAIN_SECONDS = 20.0
-# How long a thread waits for the interpreter before it demands it. The event loop lets go of it at every step
-# and has it back before a thread that was woken for that is awake: with Python's own 5 ms a thread tried
-# dozens of times for each thing it did, and the loop paid for waking it each time. The other way round, a
-# thread that computes held up the loop for 5 ms.
-SWITCH_SECONDS = 0.000_02
+# How long a thread waits for the interpreter before it demands it. A thread that computes holds up the event
+# loop for as long: with Python's own 5 ms that is more than most requests take. With much less the two would
+# take it from each other dozens of times in a turn of the loop, which costs more than what the thread does.
+SWITCH_SECONDS = 0.000_5
 
 
 class Hostler:

@@ -149,7 +149,7 @@ class KnownRecorder(Recorder):
 
 def ask(connection: Connection, known: KnownAnswers, *reads: bytes) -> KnownRecorder:
     sink = KnownRecorder()
-    connection.send_known(b"", b"", sink, known)
+    connection.send_known(b"", b"", sink, known, None)
     for data in reads:
         connection.data_received(data)
     return sink
@@ -205,7 +205,7 @@ def test_a_sink_that_leaves_at_the_head_hears_no_more() -> None:
 
     connection, transport, keeper = connect()
     sink = Leaver()
-    connection.send_known(b"", b"", sink, learnt())
+    connection.send_known(b"", b"", sink, learnt(), None)
     connection.data_received(ONE[:-2])
 
     assert (sink.body, sink.settled) == (b"", 0)

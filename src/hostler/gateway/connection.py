@@ -21,6 +21,7 @@ from hostler.errors import UpstreamFailed
 from hostler.gateway.headers import Headers, first_values
 from hostler.gateway.known_answers import KnownAnswer, KnownAnswers
 from hostler.gateway.origin import Origin
+from hostler.gateway.outbox import Outbox
 from hostler.gateway.sinks import NO_BODY, ConnectionLost, Keeper, KnownSink, ResponseHead, Sink
 from hostler.gateway.wire import Wire
 
@@ -28,6 +29,8 @@ from hostler.gateway.wire import Wire
 MAX_HEAD_BYTES = 262_144
 # Of the line with the size of a chunk that is passed on as it is: nobody sends larger ones one by one.
 MAX_SIZE = 9
+# Above this, two writes are cheaper than a copy of the body.
+COPIED_BYTES = 65_536
 PARSER_ERRORS = (httptools.HttpParserError, httptools.HttpParserUpgrade)
 
 
@@ -76,8 +79,17 @@ class Connection(Wire):
 
         With `upgrade` a 101 is an answer too; after it, reading is paused until `detach` is called.
         """
-        assert self._sink is None
+        self._begin_request(sink, method)
+        self._may_switch = upgrade
         assert self.transport is not None
+        if len(body) > COPIED_BYTES:
+            self.transport.write(head)
+            self.transport.write(body)
+        else:
+            self.transport.write(head + body)
+
+    def _begin_request(self, sink: Sink, method: str) -> None:
+        assert self._sink is None
         self.used += 1
         self._sink = sink
         self._head = None
@@ -85,17 +97,21 @@ class Connection(Wire):
         self._got_bytes = self._until_close = self._complete = self._chunked = self._between = False
         self._barren = 0
         self._is_head_request = method == "HEAD"
-        self._may_switch = upgrade
+        self._may_switch = False
         self._known = None
-        if len(body) > 65_536:
-            self.transport.write(head)
-            self.transport.write(body)
-        else:
-            self.transport.write(head + body)
 
-    def send_known(self, head: bytes, body: bytes, sink: KnownSink, known: KnownAnswers) -> None:
-        """`send` of a POST whose answer may be one of `known`; one that is not becomes one."""
-        self.send(head, body, sink, method="POST")
+    def send_known(
+        self, head: bytes, body: bytes, sink: KnownSink, known: KnownAnswers, outbox: Outbox | None
+    ) -> None:
+        """`send` of a POST whose answer may be one of `known`; one that is not becomes one.
+
+        With an `outbox`, a small request waits there.
+        """
+        if outbox is not None and len(body) <= COPIED_BYTES:
+            self._begin_request(sink, "POST")
+            outbox.write(self.transport, head + body)  # type: ignore[arg-type]  # it is there while idle
+        else:
+            self.send(head, body, sink, method="POST")
         self._known = known
 
     def redirect(self, sink: Sink) -> None:
@@ -305,15 +321,8 @@ class Connection(Wire):
 
     def _learn(self, known: KnownAnswers, data: bytes) -> None:
         """Know the head that the parser found in the first bytes of an answer, if it is worth it."""
-        head = self._head
-        if (
-            head is not None
-            and head.length is not None
-            and self._reusable
-            and head.status not in NO_BODY
-            and b"transfer-encoding" not in head.given
-        ):
-            known.learn(head, data, sum(map(len, self._pieces)))
+        if self._head is not None and self._reusable:
+            known.learn(self._head, data, sum(map(len, self._pieces)))
 
     # -- inner ------------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from hostler.gateway.headers import Headers
 
 if TYPE_CHECKING:
     from hostler.gateway.known_answers import KnownAnswer
+    from hostler.gateway.outbox import Outbox
     from hostler.gateway.sender import Sender
 
 Scope = MutableMapping[str, Any]
@@ -150,8 +151,15 @@ class Call(Protocol):
         """What takes the answer."""
         ...
 
-    def answer(self, known: KnownAnswer, values: list[bytes], request_id: bytes, body: bytes) -> None:
-        """All of the answer, in one write: the head of `known` with `values`, and its body."""
+    def answer(
+        self,
+        known: KnownAnswer,
+        values: list[bytes],
+        request_id: bytes,
+        body: bytes,
+        outbox: Outbox | None,
+    ) -> None:
+        """All of the answer, the head of `known` with `values`, and its body; by `outbox`, if given."""
         ...
 
     def abort(self) -> None:

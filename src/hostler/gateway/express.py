@@ -20,6 +20,7 @@ from hostler.gateway.evidence import explained
 from hostler.gateway.headers import Headers, answer_headers, asked_by
 from hostler.gateway.inflight import request_id
 from hostler.gateway.noted import Noted
+from hostler.gateway.outbox import MANY
 from hostler.gateway.relay import takes_events
 from hostler.gateway.sinks import NO_BODY, ConnectionLost, ResponseHead
 from hostler.gateway.upstream import STALE_SECONDS, took_too_long
@@ -136,7 +137,10 @@ class Express(Noted):
         if self._patience:
             self._timer = connection.loop.call_later(self._patience, self._took_too_long, self._patience)
         self._again = head, body
-        connection.send_known(head, body, self, self._pool.answers)
+        outbox = gateway.outbox
+        if not outbox.open and len(gateway.in_flight) >= MANY:
+            outbox.open = True
+        connection.send_known(head, body, self, self._pool.answers, outbox if outbox.open else None)
 
     # -- an entry of the requests in flight -------------------------------------------------------------
 
@@ -194,11 +198,13 @@ class Express(Noted):
         self.on_head(ResponseHead(head.status, known.headers(values), head.given, length, head.events))
 
     def on_whole(self, known: KnownAnswer, values: list[bytes], body: bytes) -> None:
-        came = self._gateway.clock.monotonic()
+        gateway = self._gateway
+        came = gateway.clock.monotonic()
         self._is_answered()
         self.status = known.head.status
         self.sent = len(body)
-        self._call.answer(known, values, self.request_id, body)
+        outbox = gateway.outbox
+        self._call.answer(known, values, self.request_id, body, outbox if outbox.open else None)
         self._observe_whole(known, values, body, came)
         self._finish()
 

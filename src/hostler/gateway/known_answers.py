@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from hostler.gateway.sinks import NO_BODY
+
 if TYPE_CHECKING:
     from hostler.gateway.headers import Headers
     from hostler.gateway.sinks import ResponseHead
@@ -123,7 +125,8 @@ class KnownAnswers:
 
         Nothing is learnt of what is unusual.
         """
-        if self._learnt >= MAX_LEARNT:
+        coded = b"transfer-encoding" in head.given
+        if self._learnt >= MAX_LEARNT or head.length is None or coded or head.status in NO_BODY:
             return
         known = known_answer(head, data, body_size)
         if known is not None:

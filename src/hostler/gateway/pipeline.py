@@ -16,6 +16,7 @@ from hostler.gateway.body import BodyBudget
 from hostler.gateway.edge import Receive, Scope, Send
 from hostler.gateway.forward import origin_of
 from hostler.gateway.inflight import InFlight
+from hostler.gateway.outbox import Outbox
 from hostler.gateway.pool import Pool, PoolSet
 from hostler.gateway.profiles import Profiles
 from hostler.gateway.request import Request
@@ -56,6 +57,7 @@ class Gateway:
         self.limit = config.max_body_mb * MEGABYTE
         self.budget = BodyBudget(max(MIN_BODY_BUDGET, 2 * self.limit))
         self._turns: dict[str, int] = {}
+        self.outbox = Outbox()
         self._engines: dict[str, tuple[Timeouts, Pool]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -82,6 +84,7 @@ class Gateway:
 
     def close(self) -> None:
         """Close every idle connection to an engine."""
+        self.outbox.flush()
         self.pools.close()
 
     def engine_gone(self, base_url: str) -> None:

@@ -93,6 +93,10 @@ class WebApp:
                 served = _served_by_asgi(scope, counted, self._clock.monotonic() - began)
                 self._lines.add(access_line(served))
 
+    def flush(self) -> None:
+        """Write answers that wait; a server calls it before it closes a connection."""
+        self._gateway.outbox.flush()
+
     def _served_at_once(self, request: Express) -> None:
         seconds = self._clock.monotonic() - request.began
         call = request.call

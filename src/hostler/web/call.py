@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from hostler.gateway.edge import CallOwner
     from hostler.gateway.headers import Headers
     from hostler.gateway.known_answers import KnownAnswer
+    from hostler.gateway.outbox import Outbox
     from hostler.gateway.sender import Sender
     from hostler.web.cycles import CycleProtocol
 
@@ -87,7 +88,14 @@ class Call:
     def writer(self) -> AnswerWriter:
         return AnswerWriter(self._protocol, self)
 
-    def answer(self, known: KnownAnswer, values: list[bytes], request_id: bytes, body: bytes) -> None:
+    def answer(
+        self,
+        known: KnownAnswer,
+        values: list[bytes],
+        request_id: bytes,
+        body: bytes,
+        outbox: Outbox | None,
+    ) -> None:
         if self.disconnected:
             return
         head = known_head(known, values, request_id, keep_alive=self.keep_alive)
@@ -95,8 +103,10 @@ class Call:
         if len(body) > COPIED_BYTES:
             transport.write(head)
             transport.write(body)
-        else:
+        elif outbox is None or not self.keep_alive:
             transport.write(head + body)
+        else:
+            outbox.write(transport, head + body)
         self.response_started = self.response_complete = True
         if not self.keep_alive:
             transport.close()

@@ -24,12 +24,17 @@ if TYPE_CHECKING:
 HELD_SECONDS = 1.0
 
 
+def _nothing_waits() -> None:
+    """For applications that write at once."""
+
+
 class HeldProtocol(CycleProtocol):
     """One client connection, behind its parser."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._at_once: frozenset[bytes] = getattr(self.app, "at_once", frozenset())
+        self._flush: Callable[[], None] = getattr(self.app, "flush", _nothing_waits)
         self._in_head = False
         self._held = self._whole = False  # a request waits for its body; all of it is here
         self._again = False  # it has the headers of one before it

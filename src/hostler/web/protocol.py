@@ -72,7 +72,13 @@ class HostlerProtocol(HeldProtocol):
             # They refer to each other: only a collector could free them.
             self.cycle = None  # type: ignore[assignment]
 
+    def eof_received(self) -> None:
+        # A client that sends no more may still read, but with this the connection is closed.
+        self._flush()
+        super().eof_received()
+
     def shutdown(self) -> None:
+        self._flush()
         if self._held:
             self._open_held()  # its head was here before the end began
         super().shutdown()
@@ -260,6 +266,7 @@ class HostlerProtocol(HeldProtocol):
 
     def _say(self, error: ClientError) -> None:
         """Write an answer of our own, and close once the client has seen it."""
+        self._flush()
         status, headers, body = error_answer(error)
         lines = [f"HTTP/1.1 {status} {type(error).__name__}\r\n".encode()]
         lines += [name + b": " + value + b"\r\n" for name, value in headers if name != b"connection"]
