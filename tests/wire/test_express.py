@@ -30,6 +30,7 @@ async def half(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 # -- answers -----------------------------------------------------------------------------------------------
 
 
+DATED = b"\r\ndate: Fri, 27 Nov 2026 15:00:00 GMT\r\n"
 ANSWERS = {
     "sized": (OK, 200, b"ok", ("2", None)),
     "empty": (b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", 200, b"", ("0", None)),
@@ -40,6 +41,10 @@ ANSWERS = {
     "nothing": (b"HTTP/1.1 204 No Content\r\n\r\n", 204, b"", (None, None)),
     "nothing, measured": (b"HTTP/1.1 204 No Content\r\ncontent-length: 0\r\n\r\n", 204, b"", (None, None)),
     "not modified": (b"HTTP/1.1 304 Not Modified\r\ncontent-length: 9\r\n\r\n", 304, b"", (None, None)),
+    "its own date": (OK.replace(b"\r\n\r\n", DATED + b"connection: Date\r\n\r\n"), 200, b"ok", ("2", None)),
+    "its own length": (
+        OK.replace(b"\r\n\r\n", b"\r\nconnection: x, Content-Length\r\n\r\n"), 200, b"ok", ("2", None)
+    ),
     "interim": (b"HTTP/1.1 100 C\r\n\r\nHTTP/1.1 103 H\r\nx: y\r\n\r\n" + OK, 200, b"ok", ("2", None)),
 }  # fmt: skip
 

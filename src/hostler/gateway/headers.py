@@ -35,6 +35,8 @@ REQUEST_AND_KEY_DROPPED = REQUEST_DROPPED | CREDENTIALS
 RESPONSE_AND_ID_DROPPED = HOP_BY_HOP | {b"x-request-id"}
 # What `Connection` says nearly always; neither is the name of a header.
 USUAL_CONNECTIONS = frozenset((b"keep-alive", b"close", b"Keep-Alive"))
+# What it cannot take from an answer: nothing else would tell a client where that ends.
+KEPT = frozenset((b"content-length",))
 # What tells a peer where a request came from is none of its business.
 PEER_DROPPED = (
     HOP_BY_HOP
@@ -132,7 +134,7 @@ def response_headers(headers: Headers, given: Mapping[bytes, bytes], request_id:
     """
     dropped = RESPONSE_AND_ID_DROPPED if request_id else HOP_BY_HOP
     if b"connection" in given and (named := connection_tokens(headers, given)):
-        dropped = dropped | named
+        dropped = dropped | (named - KEPT)
     result = [pair for pair in headers if pair[0] not in dropped]
     if request_id:
         result.append((b"x-request-id", request_id))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from hostler.gateway.headers import connection_tokens
 from hostler.gateway.sinks import NO_BODY
 
 if TYPE_CHECKING:
@@ -141,6 +142,8 @@ def known_answer(head: ResponseHead, data: bytes, body_size: int) -> KnownAnswer
     if data.find(b"\r\n\r\n") + 4 != end or end > MAX_HEAD or not data.startswith(b"HTTP/1.1 "):
         return None
     names = [name for name, _ in head.headers]
+    if b"connection" in names and not connection_tokens(head.headers, head.given).isdisjoint(_VARYING):
+        return None  # a client does not get it
     raw = data[:end]
     lower = raw.lower()
     holes: list[tuple[int, int, bytes]] = []
