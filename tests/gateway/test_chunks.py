@@ -73,9 +73,12 @@ class Seen:
     def __init__(self, keen: int = 1) -> None:
         self.pieces: list[bytes] = []
         self._keen = keen
+        self.fails = False
 
     def passed(self, data: bytes) -> bool:
         self.pieces.append(data)
+        if self.fails:
+            raise RuntimeError("a bug")
         return len(self.pieces) < self._keen
 
 
@@ -177,6 +180,18 @@ def test_what_is_not_looked_at_yet_is_bounded() -> None:
 
     assert 500 * 100 - len(b"".join(seen.pieces)) <= MAX_UNSEEN
     assert len(seen.pieces) < 20
+
+
+def test_what_went_wrong_when_it_was_looked_at_is_not_looked_at_again() -> None:
+    connection, _, _ = connect()
+    relay, _, seen = relayed(connection)
+    connection.data_received(HEAD)
+    seen.fails = True
+    with pytest.raises(RuntimeError):
+        connection.data_received(framed(b"one"))
+    relay.look()
+
+    assert seen.pieces == [b"one"]
 
 
 def test_each_piece_is_looked_at_until_the_first_token_is_found() -> None:

@@ -115,6 +115,13 @@ def test_every_reader_sees_the_last_request() -> None:
         )
 
 
+def test_requests_for_more_models_than_are_known_at_once_come_together() -> None:
+    families = RequestFamilies(Registry(), known)
+    families.count_all([row(number, model=f"model {number}") for number in range(2 * MAX_SERIES + 1)])
+
+    assert families.requests.value("other", "2xx", "none") == 2 * MAX_SERIES + 1
+
+
 def test_a_request_counts_under_the_name_that_its_model_had() -> None:
     names = {"a"}
     families = RequestFamilies(Registry(), names.__contains__)

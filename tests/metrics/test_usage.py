@@ -17,7 +17,7 @@ from hostler.metrics import zstd
 from hostler.metrics.accounts import Usage
 from hostler.metrics.ends import Ends
 from hostler.metrics.record import Tokens
-from hostler.metrics.usage import EVENTS_TAIL, UsageTap, error_text, own_speed
+from hostler.metrics.usage import EVENTS_TAIL, UsageTap, error_text, own_speed, whole_usage
 
 CHAT = "/v1/chat/completions"
 JSON = "application/json; charset=utf-8"
@@ -497,3 +497,11 @@ def test_what_is_not_utf_8_says_nothing(body: bytes) -> None:
     assert tapped(body, path="/infill") == Usage()
     assert tapped(b"data: " + body + b"\n\n", EVENTS).tokens == Tokens()
     assert tapped(body, status=400).error == "400 Bad Request"
+
+
+@pytest.mark.parametrize("least", ["5e-324", "1e-310", "9e-7"])
+def test_times_that_no_engine_needs_make_no_speed(least: str) -> None:
+    metrics = f'{{"time_to_first_token_ms": {least}, "mean_itl_ms": {least}}}'
+    found = whole_usage("/v1/chat/completions", 200, f'{{"usage": {{}}, "metrics": {metrics}}}'.encode())
+
+    assert found.tokens == tokens(0, 0)

@@ -10,8 +10,12 @@ import pytest
 
 from hostler.config.schema import Timeouts
 from hostler.gateway.evidence import explained
+from hostler.gateway.observe import Observed
 from hostler.gateway.pool import Pool, Unreachable
+from hostler.metrics.recorder import Recorder
+from hostler.web.call import Call
 
+from .client import TruncatedError, request
 from .lane import EVENT, EVENTS, OK, Lane, asked, chunk, close, ended, lane, wait, warm
 from .server import CHAT, config, in_process, question, raw_engine, running, turn, until
 from .test_fuzz_engine import BROKEN as BROKEN_BODIES
@@ -158,6 +162,58 @@ async def test_it_ends_while_a_connection_is_made(
             answer = await client.read()
             await ended(front, status=499, size=len(answer.body), sent=0, kind="cancelled")
     lane.took(1)
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "complete"),
+    [
+        (Call, "answer", False),
+        (Recorder, "finish_whole", True),
+        (Recorder, "capture_response", True),
+    ],
+)
+async def test_a_bug_at_the_end_leaves_nothing_behind(
+    lane: Lane, monkeypatch: pytest.MonkeyPatch, place: type, name: str, complete: bool
+) -> None:
+    if not lane.short:
+        pytest.skip("the other way has a task of its own, and catches what that raises")
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("a bug")
+
+    async with warm() as (front, _):
+        client = await front.connect()
+        assert (await client.ask("POST", CHAT, question("a"))).body == b"ok"
+        monkeypatch.setattr(place, name, fail)
+        if name == "capture_response":
+            monkeypatch.setattr(Recorder, "finish_whole", lambda *_: False)
+        if complete:
+            assert (await client.ask("POST", CHAT, question("a"))).body == b"ok"
+        else:
+            await client.send(request("POST", CHAT, question("a")))
+            with pytest.raises(TruncatedError):
+                await client.head()
+        assert b"a bug" in front.log("proxy").history()
+        await front.until_idle()
+        assert front.hostler.gateway.in_flight.entries() == []
+        assert front.hostler.gateway.budget.held == 0
+        monkeypatch.undo()
+        assert (await front.chat("a")).body == b"ok"
+
+
+async def test_a_bug_on_the_way_leaves_nothing_behind(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> bool:
+        raise RuntimeError("a bug")
+
+    async def events(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(EVENTS + chunk(EVENT))
+        await reader.read(1)
+
+    async with warm(events) as (front, _):
+        monkeypatch.setattr(Observed, "passed", fail)
+        assert not (await front.chat("a")).complete
+        await front.until_idle()
+        assert front.hostler.gateway.in_flight.entries() == []
 
 
 async def test_an_engine_that_takes_too_long(lane: Lane) -> None:

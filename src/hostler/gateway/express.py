@@ -201,11 +201,16 @@ class Express(Noted):
         gateway = self._gateway
         came = gateway.clock.monotonic()
         self._is_answered()
-        self.status = known.head.status
-        self.sent = len(body)
         outbox = gateway.outbox
-        self._call.answer(known, values, self.request_id, body, outbox if outbox.open else None)
-        self._observe_whole(known, values, body, came)
+        try:
+            self._call.answer(known, values, self.request_id, body, outbox if outbox.open else None)
+            self.status = known.head.status
+            self.sent = len(body)
+            self._observe_whole(known, values, body, came)
+        except Exception as error:  # noqa: BLE001 - the last resort; the connection has let go of this request
+            self._tell_bug(error)
+            if not self.status:
+                self._call.abort()
         self._finish()
 
     def on_settled(self) -> None:
@@ -285,10 +290,13 @@ class Express(Noted):
 
     def _went_wrong(self, name: str, error: BaseException) -> None:
         """The last resort: nobody awaits that work, and the request must end."""
-        self._gateway.log.error(f"unexpected {type(error).__name__} while serving {self.path}: {error}")
+        self._tell_bug(error)
         if self._held is not None:
             self._connection.abandon()
             self._answer_failure(InternalError("Hostler failed to serve this request; its log says why"))
+
+    def _tell_bug(self, error: BaseException) -> None:
+        self._gateway.log.error(f"unexpected {type(error).__name__} while serving {self.path}: {error}")
 
     async def _fail(self, broken: UpstreamFailed) -> None:
         """Tell the client what is known, as far as it can still be told."""

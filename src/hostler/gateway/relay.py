@@ -91,9 +91,11 @@ class Passage:
         """Show what has passed to `observed`; also to be called at the end."""
         unseen = self._unseen
         if unseen and self.observed is not None:
-            self._keen = self.observed.passed(unseen[0] if len(unseen) == 1 else b"".join(unseen))
+            data = unseen[0] if len(unseen) == 1 else b"".join(unseen)
+            # First, so that what goes wrong with it goes wrong once, and not again at the end.
             unseen.clear()
             self._seen = self.sent
+            self._keen = self.observed.passed(data)
 
     def _wait_for_client(self) -> None:
         assert self.writer is not None

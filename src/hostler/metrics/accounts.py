@@ -16,6 +16,8 @@ from hostler.metrics.record import NO_TOKENS, UNKNOWN, Tokens
 
 # No engine has made as many tokens, and the database holds no number that is much larger.
 MOST = 10**15
+# Milliseconds: no engine makes a token in less, and what is divided by it stays a number.
+LEAST = 1e-6
 
 Json = Mapping[str, Any]
 
@@ -82,9 +84,9 @@ def _with_metrics(tokens: Tokens, metrics: Json) -> Tokens:
     if isinstance(speculative, dict):
         draft, accepted = _drafts(tokens, speculative, "num_draft_tokens", "num_accepted_draft_tokens")
     first, each = real(metrics, "time_to_first_token_ms"), real(metrics, "mean_itl_ms")
-    if first > 0:
+    if first > LEAST:
         prompt = (tokens.input - max(tokens.cached, 0)) / (first / 1000)
-    if each > 0:
+    if each > LEAST:
         answer = 1000 / each
     return Tokens(tokens.input, tokens.output, tokens.cached, draft, accepted, prompt, answer)
 

@@ -124,13 +124,16 @@ class RequestFamilies:
         """Count what waits, if anything does."""
         if self._waiting:
             self._waiting = 0
-            for series in self._models.values():
-                if series.rows:
-                    series.settle()
+            self._settle_models()
+
+    def _settle_models(self) -> None:
+        for series in self._models.values():
+            if series.rows:
+                series.settle()
 
     def _new_model(self, model: str) -> ModelSeries:
         if len(self._models) >= MAX_SERIES:
-            self.settle()
+            self._settle_models()  # also rows that do not count as waiting yet
             self._models.clear()  # only a way to find them; what was counted is in the families
         series = self._models[model] = ModelSeries(self, model if self._known(model) else OTHER)
         return series
