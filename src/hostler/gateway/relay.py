@@ -99,6 +99,8 @@ class Passage:
 
     def _wait_for_client(self) -> None:
         assert self.writer is not None
+        if not self._connection.serves(self):
+            return  # all of the answer is here, and the connection may be another request's by now
         self._paused = True
         self.writer.on_drain(self._drained)
         self._connection.pause()
