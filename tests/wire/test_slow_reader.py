@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from typing import cast
 
 import pytest
 
+from hostler.web.protocol import HostlerProtocol
+
 from .client import request
-from .server import config, in_process, raw_engine, running, until
+from .server import CHAT, ONLY_SEND, config, in_process, question, raw_engine, running, until
 
 MEGABYTE = 1_048_576
 servers = pytest.mark.parametrize("plain", [False, True], ids=["own server", "plain uvicorn"])
@@ -103,3 +107,59 @@ async def test_the_connection_to_the_engine_still_hears_after_a_slow_reader() ->
         for _ in range(6):
             answer = await front.get("/upstream/a/x")
             assert (answer.complete, len(answer.body)) == (True, size)
+
+
+@pytest.mark.skipif(ONLY_SEND, reason="there is no protocol of ours")
+@pytest.mark.parametrize("path", ["/upstream/a/x", CHAT])
+async def test_a_client_that_reads_no_answer_gets_no_more_of_them(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it asks for meanwhile waits; the others are served over the same connection to the engine."""
+    size, most = 60_000, 0
+    asked = 400  # far more than the sockets between the two take
+
+    async def engine(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal most
+        while head := await reader.readuntil(b"\r\n\r\n"):
+            length = re.search(rb"content-length: (\d+)", head)
+            await reader.readexactly(int(length[1]) if length else 0)
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % size + b"x" * size)
+
+    made: list[HostlerProtocol] = []
+    connected = HostlerProtocol.connection_made
+
+    def noted(protocol: HostlerProtocol, transport: asyncio.Transport) -> None:
+        made.append(protocol)
+        connected(protocol, transport)
+
+    monkeypatch.setattr(HostlerProtocol, "connection_made", noted)
+    method, body = ("POST", question("a")) if path == CHAT else ("GET", None)
+    async with raw_engine(engine) as port, running(config(in_process("a", port))) as front:
+        assert (await front.ask(method, path, body)).complete
+        client = await front.connect()
+        cast("asyncio.Transport", client.writer.transport).pause_reading()
+        await until(lambda: len(made) == 2, "the connection")
+        protocol = made[1]
+        due = protocol.server_state.total_requests
+        number = 0
+
+        def stands() -> bool:
+            return protocol.flow.write_paused or protocol.server_state.total_requests == due
+
+        while not protocol.flow.write_paused and number < asked:
+            number += 1
+            due += 1
+            await client.send(request(method, path, body))
+            await until(stands, "an answer, or as much as the client takes")
+        assert protocol.flow.write_paused
+        for _ in range(20):
+            client.writer.write(request(method, path, body))
+            assert (await asyncio.wait_for(front.ask(method, path, body), 5)).complete
+            most = max(most, protocol.transport.get_write_buffer_size())
+        assert most < 4 * size
+        cast("asyncio.Transport", client.writer.transport).resume_reading()
+        for _ in range(number + 20):
+            answer = await client.read()
+            assert (answer.status, len(answer.body)) == (200, size)
+        client.leave()
+        await front.until_idle()

@@ -119,7 +119,7 @@ class Connection(Wire):
         assert self._sink is not None
         self._sink = sink
 
-    def serves(self, sink: Sink) -> bool:
+    def serves(self, sink: object) -> bool:
         """Whether the answer that is coming in is `sink`'s."""
         return self._sink is sink
 

@@ -39,6 +39,7 @@ class CycleProtocol(HttpToolsProtocol):
         self._call: Call | None = None  # the request that is being served at once
         self._keep_alive = True
         self._idle_since = 0.0
+        self._behind = False  # the next request waits for the client to take what it has been answered
         self._bodiless = False  # the parser overlooks the body of this request
         # The request behind which the connection may be switched, and what has come behind it.
         self._switching: RequestResponseCycle | None = None
@@ -47,6 +48,8 @@ class CycleProtocol(HttpToolsProtocol):
     def _open(self, method: bytes, version: str, *, upgrade: bool) -> None:
         """Begin to serve the request whose head was read, or put it behind the one before it."""
         headers, free = self.headers, self._is_free()
+        if free and self.flow.write_paused:
+            self._behind, free = True, False
         cycle, edge = self._new_cycle(method, self.url, version, headers, self._keep_alive)
         cycle.waiting_for_100_continue = self.expect_100_continue
         self._edges.append(edge)
@@ -149,18 +152,35 @@ class CycleProtocol(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        if self.flow.read_paused:
-            self.flow.resume_reading()
         if self.pipeline:
-            cycle, app = self.pipeline.pop()
-            self._start_asgi_task(cycle, app)
+            if self.flow.write_paused:
+                self._behind = True
+            else:
+                self._begin_next()
         else:
+            if self.flow.read_paused:
+                self.flow.resume_reading()
             # One timer for a connection, not one for each request: it sleeps on when it fires too early.
             self._idle_since = self.loop.time()
             if self.timeout_keep_alive_task is None:
                 self._sleep(self.timeout_keep_alive)
         if self._switching is not None and self._switching.response_complete:
             self._did_not_switch()
+
+    def _begin_next(self) -> None:
+        if self.flow.read_paused:
+            self.flow.resume_reading()
+        cycle, app = self.pipeline.pop()
+        self._start_asgi_task(cycle, app)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self.drained is not None:
+            self.drained()
+        if self._behind:
+            self._behind = False
+            if not self.transport.is_closing():
+                self._begin_next()
 
     def timeout_keep_alive_handler(self) -> None:
         self.timeout_keep_alive_task = None

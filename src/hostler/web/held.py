@@ -47,8 +47,11 @@ class HeldProtocol(CycleProtocol):
         return self._in_head or self._held
 
     def _is_between(self) -> bool:
-        """Whether what comes now is the beginning of a request, and the one before is answered."""
-        if self._in_head or self._held:
+        """Whether what comes now begins a request, and the client has taken the answer to the one before it.
+
+        One that asks on and on and reads nothing would have all those answers wait in our memory.
+        """
+        if self._in_head or self._held or self.flow.write_paused:
             return False
         cycle = self._cycle()
         return cycle is None or (cycle.response_complete and not cycle.more_body)
@@ -76,7 +79,8 @@ class HeldProtocol(CycleProtocol):
         """Hold a request back if its body is worth waiting for: small, and nothing is before it."""
         # Six digits are too many, whatever they are.
         small = 0 < len(length) < 6 and int(length) <= SMALL_BODY
-        self._held = small and self._is_free() and self.parser.get_method() == b"POST"
+        free = self._is_free() and not self.flow.write_paused
+        self._held = small and free and self.parser.get_method() == b"POST"
         self._whole = False
         self._held_body = b""
         return self._held

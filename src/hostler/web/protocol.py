@@ -67,6 +67,10 @@ class HostlerProtocol(HeldProtocol):
                 call.owner.lost()
         edges, self._edges = self._edges, []
         for edge in edges:
+            if edge.cycle is not None:
+                # uvicorn tells the newest one only.
+                edge.cycle.disconnected = True
+                edge.cycle.message_event.set()
             edge.lost()
         if isinstance(cast("object", self.cycle), Call):
             # They refer to each other: only a collector could free them.
@@ -82,11 +86,6 @@ class HostlerProtocol(HeldProtocol):
         if self._held:
             self._open_held()  # its head was here before the end began
         super().shutdown()
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        if self.drained is not None:
-            self.drained()
 
     def data_received(self, data: bytes) -> None:
         parser: httptools.HttpRequestParser | None = self.parser  # None once the connection is lost
@@ -252,9 +251,12 @@ class HostlerProtocol(HeldProtocol):
             self.pipeline.popleft()
             self._edges.pop()
             before = self._edges[-1].cycle if self._edges else self._call
-            assert before is not None
-            before.keep_alive = False
             self.cycle = before  # type: ignore[assignment]  # a call is all that is used of one
+            if before is None:
+                self._behind = False  # it waited for its client alone
+                self._say(error)
+            else:
+                before.keep_alive = False
         else:
             # The request that is being served goes wrong in its body.
             if not cycle.response_started:
