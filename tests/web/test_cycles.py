@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from test_held_requests import ASKED, OTHER, App, answer, fed
 from test_server_contract import Connection
 
+from hostler.gateway.edge import EXTENSION, Receive, Scope, Send
 from hostler.web.protocol import HostlerProtocol
 
 WRONG = b"POST /other HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\nrubbish\r\n"
@@ -74,6 +78,35 @@ async def test_what_waits_may_turn_out_to_be_wrong(ahead: bytes) -> None:
     assert app.asked == ([("/other", b"")] if ahead else [])
     assert connection.wire.sent.startswith(b"HTTP/1.1 200" if ahead else b"HTTP/1.1 400")
     assert connection.wire.closed
+
+
+@pytest.mark.parametrize("count", [1, 3])
+async def test_nothing_that_a_client_leaves_behind_waits_for_the_collector(count: int) -> None:
+    class Waits(App):
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            assert (await receive())["type"] == "http.request"
+            assert (await receive())["type"] == "http.disconnect"
+            edge = scope["extensions"][EXTENSION]
+            edge.on_disconnect(lambda: self.asked.append(("told", b"")))
+
+    app = Waits()
+    connection, protocol = fed(app)
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(count):
+            await connection.feed(OTHER)
+        left: list[Callable[[], object]]
+        left = [weakref.ref(protocol), *(weakref.ref(edge.cycle) for edge in protocol._edges)]
+        protocol.connection_lost(None)
+        for _ in range(3):
+            await connection.settle()
+        del connection, protocol
+
+        assert app.asked == [("told", b"")]
+        assert [one() for one in left] == [None] * (count + 1)
+    finally:
+        gc.enable()
 
 
 async def test_who_leaves_is_gone_for_each_of_its_requests() -> None:

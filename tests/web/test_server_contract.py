@@ -215,11 +215,11 @@ async def test_a_disconnect_is_told_without_anybody_asking() -> None:
 
     connection = Connection(app)
     await connection.feed(GET)
+    cycle = connection.protocol.cycle
+    assert isinstance(cycle, RequestResponseCycle)
     connection.protocol.connection_lost(None)
 
     assert gone == ["now"]
-    cycle = connection.protocol.cycle
-    assert isinstance(cycle, RequestResponseCycle)
     assert cycle.disconnected
     await cycle.send(cast("Any", body(b"nobody hears this")))  # and that is no error
     for task in connection.state.tasks:

@@ -20,21 +20,24 @@ SMALL_BODY = 65_536
 class ServerEdge:
     """One request's connection; see `hostler.gateway.edge.Edge`."""
 
-    __slots__ = ("_callback", "_protocol", "cycle", "task")
+    __slots__ = ("_callback", "_gone", "_protocol", "cycle", "task")
 
     def __init__(self, protocol: CycleProtocol) -> None:
         self._protocol = protocol
         self._callback: Callable[[], None] | None = None
+        self._gone = False
         self.cycle: RequestResponseCycle | None = None
         self.task: asyncio.Task[Any] | None = None
 
     def on_disconnect(self, callback: Callable[[], None] | None) -> None:
         self._callback = callback
-        if callback is not None and self.cycle is not None and self.cycle.disconnected:
+        if callback is not None and (self._gone or (self.cycle is not None and self.cycle.disconnected)):
             callback()
 
     def lost(self) -> None:
         """The client's connection is gone."""
+        self._gone = True
+        self.cycle = None  # whose scope holds this: what refers to itself only a collector could free
         callback, self._callback = self._callback, None
         if callback is not None:
             callback()

@@ -8,7 +8,7 @@ keep-alive so that dead peers of idle streams are noticed, refusals in JSON, the
 from __future__ import annotations
 
 import asyncio
-from typing import Any, cast
+from typing import Any
 
 import httptools
 
@@ -17,7 +17,6 @@ from hostler.gateway.answers import error_answer
 from hostler.gateway.headers import first_values
 from hostler.gateway.sender import Sender
 from hostler.gateway.tunnel import keep_alive
-from hostler.web.call import Call
 from hostler.web.heads import FRAMING, wrong_head
 from hostler.web.held import HeldProtocol
 
@@ -72,9 +71,10 @@ class HostlerProtocol(HeldProtocol):
                 edge.cycle.disconnected = True
                 edge.cycle.message_event.set()
             edge.lost()
-        if isinstance(cast("object", self.cycle), Call):
-            # They refer to each other: only a collector could free them.
-            self.cycle = None  # type: ignore[assignment]
+        # They refer to each other: only a collector could free them.
+        self.cycle = None  # type: ignore[assignment]
+        self.pipeline.clear()
+        self._behind = False
 
     def eof_received(self) -> None:
         # A client that sends no more may still read, but with this the connection is closed.
