@@ -11,6 +11,7 @@ from hostler.config.schema import ApiKey
 from hostler.errors import Unauthorized
 from hostler.gateway.auth import KeyRing
 from hostler.gateway.headers import Headers, first_values
+from hostler.gateway.origin import Origin
 from hostler.gateway.sender import Sender
 
 NAMES = st.sampled_from([b"host", b"content-length", b"authorization", b"a"])
@@ -49,6 +50,16 @@ def test_what_follows_is_worked_out_once_for_each_ring_of_keys() -> None:
     with pytest.raises(Unauthorized):
         one.knows(KeyRing([ApiKey("other")]), "127.0.0.1")
     assert b"authorization: Bearer k" in one.knows(KeyRing(), None).fields
+
+
+def test_large_heads_are_not_kept_once_for_each_engine_and_path() -> None:
+    known = sender([(b"host", b"h"), (b"content-length", b"5"), (b"x", b"y")]).knows(KeyRing(), None)
+    first = known.start("http://a:1", Origin("http", "a", 1), b"/v1/x", "/v1/x")
+    other = known.start("http://b:2", Origin("http", "b", 2), b"/v1/z", "/v1/z")
+
+    assert first == (b"POST /v1/x HTTP/1.1\r\n", b"host: h\r\nx: y\r\nx-request-id: ")
+    assert other[0] == b"POST /v1/z HTTP/1.1\r\n"
+    assert other[1] is first[1]
 
 
 HEAD = b"POST /v1/x HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\nX: content-length\r\n\r\n"

@@ -25,6 +25,7 @@ MAX_STARTS = 16
 # More digits are no small body.
 MAX_DIGITS = 5
 _LENGTH = b"\r\ncontent-length:"
+_ID = b"x-request-id: "
 
 
 class Known:
@@ -33,7 +34,7 @@ class Known:
     `fields` are `headers` as bytes; the request's id and its length are not among them.
     """
 
-    __slots__ = ("_has_host", "_starts", "fields", "key", "keys", "limited")
+    __slots__ = ("_shared", "_starts", "fields", "key", "keys", "limited")
 
     def __init__(self, keys: KeyRing, key: ApiKey | None, headers: Headers) -> None:
         self.keys = keys
@@ -42,8 +43,9 @@ class Known:
             key.models or key.scopes
         )  # there is something to ask about it
         self.fields = b"".join([b"%b: %b\r\n" % pair for pair in headers])
-        # `Connection` may have taken it away.
-        self._has_host = any(name == b"host" for name, _ in headers)
+        # The same for all engines, unless `Connection` has taken `Host` away; a head may have 64 KB.
+        has_host = any(name == b"host" for name, _ in headers)
+        self._shared = self.fields + _ID if has_host else b""
         self._starts: dict[tuple[str, bytes], tuple[bytes, bytes]] = {}
 
     def start(self, base_url: str, origin: Origin, target: bytes, path: str) -> tuple[bytes, bytes]:
@@ -56,8 +58,8 @@ class Known:
             if len(self._starts) >= MAX_STARTS:
                 self._starts.clear()
             line = b"POST %b HTTP/1.1\r\n" % (origin.prefix + path).encode()
-            fields = self.fields if self._has_host else b"%bhost: %b\r\n" % (self.fields, origin.authority)
-            known = self._starts[base_url, target] = line, fields + b"x-request-id: "
+            fields = self._shared or b"%bhost: %b\r\n%b" % (self.fields, origin.authority, _ID)
+            known = self._starts[base_url, target] = line, fields
         return known
 
 
