@@ -119,6 +119,13 @@ def test_what_is_unusual_is_not_learnt(data: bytes, body: int) -> None:
     assert known.read(ONE) is None
 
 
+def test_a_length_that_no_parser_takes_is_not_known() -> None:
+    known = learnt()
+
+    assert known.read(ONE.replace(b"length: 5", b"length: 999999999999999")) is not None
+    assert known.read(ONE.replace(b"length: 5", b"length: 99999999999999999999")) is None
+
+
 def test_an_engine_that_always_says_something_else_is_given_up() -> None:
     known = KnownAnswers()
     for number in range(2 * MAX_LEARNT):

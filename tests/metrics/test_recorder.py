@@ -28,7 +28,12 @@ class Parts:
         self.bus = EventBus()
         self.families = RequestFamilies(Registry(), {"a", "b"}.__contains__)
         self.recorder = Recorder(
-            store=self.store, captures=self.captures, bus=self.bus, families=self.families, clock=self.clock
+            store=self.store,
+            captures=self.captures,
+            bus=self.bus,
+            families=self.families,
+            on_bug=pytest.fail,
+            clock=self.clock,
         )
 
     def begin(self, model: str = "a") -> RequestRecord:

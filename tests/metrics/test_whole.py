@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from hostler.clock import ManualClock
 from hostler.core import ModelId
 from hostler.fleet.lease import Lease
 from hostler.gateway.observe import Observed
+from hostler.metrics.accounts import Usage
 from hostler.metrics.activity import ActivityStore
 from hostler.metrics.bus import EventBus
 from hostler.metrics.capture_parts import MAX_FRAME
@@ -47,7 +49,7 @@ ANSWERS = st.one_of(
 class Desk:
     """A recorder and everything it writes to."""
 
-    def __init__(self, captures: int = 1 << 20) -> None:
+    def __init__(self, captures: int = 1 << 20, on_bug: Callable[[str], None] = pytest.fail) -> None:
         self.clock = ManualClock()
         self.store = ActivityStore(StoreSettings(), on_problem=pytest.fail)
         self.captures = Captures(captures, on_problem=lambda text: None, clock=self.clock)
@@ -55,7 +57,12 @@ class Desk:
         self.registry = Registry()
         self.families = RequestFamilies(self.registry, {"a"}.__contains__)
         self.recorder = Recorder(
-            store=self.store, captures=self.captures, bus=self.bus, families=self.families, clock=self.clock
+            store=self.store,
+            captures=self.captures,
+            bus=self.bus,
+            families=self.families,
+            on_bug=on_bug,
+            clock=self.clock,
         )
 
     async def left(self) -> dict[str, Any]:
@@ -165,4 +172,26 @@ async def test_many_in_a_flood_stay_within_their_bounds() -> None:
     assert [row.id for row in left["rows"]] == sorted((row.id for row in left["rows"]), reverse=True)
     assert left["captures"][0]["response_body"] == b'{"n": 1999}'
     assert desk.families.requests.value("a", "2xx", "none") == 2000
+    await desk.close()
+
+
+@pytest.mark.parametrize("way", [whole, stepwise], ids=["in one step", "step by step"])
+async def test_one_that_cannot_be_written_down_takes_no_other_with_it(
+    way: Callable[..., object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: str, __: int, answer: bytes) -> Usage:
+        if answer == b"bad":
+            raise ValueError("a bug")
+        return Usage()
+
+    monkeypatch.setattr("hostler.metrics.whole.whole_usage", broken)
+    monkeypatch.setattr("hostler.gateway.observe.whole_usage", broken)
+    told: list[str] = []
+    desk = Desk(on_bug=told.append)
+    for answer in (b"{}", b"bad", b"{}"):
+        way(desk, answer, took=1.0, priority=0)
+    left = await desk.left()
+
+    assert len(left["rows"]) == left["events"] == 2
+    assert told == ["unexpected ValueError while request r for a was written down: a bug"]
     await desk.close()

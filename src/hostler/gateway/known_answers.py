@@ -23,7 +23,9 @@ MAX_KNOWN = 4
 MAX_LEARNT = 64
 # Of a head that is worth it; engines send some hundred bytes.
 MAX_HEAD = 4_096
-# More digits than a terabyte has, more characters than a date has.
+# A petabyte less one; llhttp refuses what has more than 64 bits.
+MAX_DIGITS = 15
+# More characters than a length and a date have.
 MAX_VALUE = 32
 _VARYING = (b"content-length", b"date")
 _DATE = re.compile(rb"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT")
@@ -76,7 +78,11 @@ class KnownAnswer:
             values.append(data[place:end])
             place = end + len(rest)
         length = values[self._length]
-        if not length.isdigit() or (self._date >= 0 and not self._is_date(values[self._date])):
+        if (
+            not length.isdigit()
+            or len(length) > MAX_DIGITS
+            or (self._date >= 0 and not self._is_date(values[self._date]))
+        ):
             return None
         return values, int(length), place
 

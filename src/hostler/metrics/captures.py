@@ -149,6 +149,10 @@ class Captures:
         """Whether there is room for the small bodies of a request that has ended; until `add_whole`."""
         return 2 * size <= self._budget.limit and self._budget.take_all(size)
 
+    def let_go_whole(self, held: int) -> None:
+        """There will be none of that request."""
+        self._budget.give(held)
+
     def add_whole(self, capture: RawCapture, held: int) -> None:
         """Keep a small `capture` that has its answer; `held` is what its bodies took. `tidy` is due then."""
         frame = frame_of(capture)

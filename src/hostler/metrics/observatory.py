@@ -62,7 +62,12 @@ class Observatory:
         self.models = ModelFamilies(self.registry)
         add_machine(self.registry, self.performance)
         self.recorder = Recorder(
-            store=self.store, captures=self.captures, bus=self.bus, families=self.requests, clock=clock
+            store=self.store,
+            captures=self.captures,
+            bus=self.bus,
+            families=self.requests,
+            on_bug=on_problem,
+            clock=clock,
         )
         self._asking = Worker("hardware", bound=8)
         self._trace(config.telemetry)

@@ -16,6 +16,8 @@ from hostler.metrics.tracecontext import trace_of
 from hostler.metrics.whole import Whole
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hostler.metrics.activity import ActivityStore
     from hostler.metrics.bus import EventBus
     from hostler.metrics.capture_parts import Collector
@@ -43,7 +45,10 @@ class Ended(Protocol):
 
 
 class Recorder:
-    """Turns requests into rows, captures, counts and events. Only the event loop's thread may call it."""
+    """Turns requests into rows, captures, counts and events. Only the event loop's thread may call it.
+
+    `on_bug(text)` is told of a request that could not be written down.
+    """
 
     def __init__(
         self,
@@ -52,8 +57,10 @@ class Recorder:
         captures: Captures,
         bus: EventBus,
         families: RequestFamilies,
+        on_bug: Callable[[str], None],
         clock: Clock = SYSTEM,
     ) -> None:
+        self._on_bug = on_bug
         self._store = store
         self._captures = captures
         self._bus = bus
@@ -157,18 +164,39 @@ class Recorder:
         wall = self._clock.wall().timestamp() - now  # the time of day at which monotonic time was 0
         rows: list[ActivityRow] = []
         for one in all_ended:
-            if isinstance(one, Whole):
-                number = self._store.next_id()
-                rows.append(one.row(number, wall))
-                if one.held:
-                    self._captures.add_whole(one.capture(number), one.held)
+            try:
+                row = self._whole_row(one, wall) if isinstance(one, Whole) else self._late_row(one, wall, now)
+            except Exception as error:  # noqa: BLE001 - the rows of the others must not be lost with it
+                self._lose(one, error)
             else:
-                one.complete()
-                row = self._row_of(one.record, wall, now)
                 if row is not None:
                     rows.append(row)
         self._captures.tidy()
         self._tell(rows)
+
+    def _whole_row(self, whole: Whole, wall: float) -> ActivityRow:
+        number = self._store.next_id()
+        row = whole.row(number, wall)
+        held, whole.held = whole.held, 0
+        if held:
+            self._captures.add_whole(whole.capture(number), held)
+        return row
+
+    def _late_row(self, ended: Ended, wall: float, now: float) -> ActivityRow | None:
+        ended.complete()
+        return self._row_of(ended.record, wall, now)
+
+    def _lose(self, one: Ended | Whole, error: Exception) -> None:
+        """What was to be written down cannot be: a bug, which is told."""
+        if isinstance(one, Whole):
+            self._captures.let_go_whole(one.held)
+            model, request_id = one.model, one.request_id
+        else:
+            record = one.record
+            model, request_id = record.model, record.request_id
+            self._drop_capture(record)
+        kind = type(error).__name__
+        self._on_bug(f"unexpected {kind} while request {request_id} for {model} was written down: {error}")
 
     def _row_of(self, record: RequestRecord, wall: float, now: float) -> ActivityRow | None:
         """The row of `record`, whose capture is kept; None if there is one already."""
@@ -183,6 +211,13 @@ class Recorder:
             self.tracer.record(row, record, ended)
         return row
 
+    def _drop_capture(self, record: RequestRecord) -> None:
+        self._captures.let_go(record.request_body)
+        record.request_body = None
+        if record.response is not None:
+            record.response.close()
+            record.response = None
+
     def _tell(self, rows: list[ActivityRow]) -> None:
         self._store.add_all(rows)
         self._families.count_all(rows)
@@ -191,11 +226,8 @@ class Recorder:
     def _keep(self, record: RequestRecord, number: int) -> None:
         """Keep the capture of what becomes row `number`, if there is one."""
         sent, came = record.request_headers, record.response_headers
-        collector = record.response
         if sent is None or came is None:
-            self._captures.let_go(record.request_body)
-            if collector is not None:
-                collector.close()
+            self._drop_capture(record)
         else:
             self._captures.add(
                 RawCapture(
@@ -207,10 +239,9 @@ class Recorder:
                     came if isinstance(came, bytes) else list(came),
                     record.request_cut,
                 ),
-                collector,
+                record.response,
             )
-            record.response = None
-        record.request_body = None
+            record.request_body = record.response = None
 
 
 def _told(row: ActivityRow) -> dict[str, object]:
