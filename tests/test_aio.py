@@ -83,3 +83,24 @@ async def test_a_full_batch_is_relieved_by_a_share_and_stays_bounded() -> None:
     assert done == [[0, 1], [2, 3]]
     batch.flush()
     assert done[2:] == [[4, 5, 6, 7, 8]]
+
+
+async def test_what_weighs_more_shares_a_turn_with_fewer() -> None:
+    done: list[list[int]] = []
+    batch: Batch[int] = Batch(done.append, seconds=60, most=6, share=4, weigh=lambda item: item)
+    for item in (1, 2, 1, 3, 9):
+        batch.add(item)
+    assert done == []
+    batch.add(1)
+    assert done == [[1, 2, 1]]
+    batch.flush()
+    assert done == [[1, 2, 1], [3, 9, 1]]
+
+    timed: Batch[int] = Batch(done.append, seconds=0.0, most=100, share=4, weigh=lambda item: item)
+    done.clear()
+    for item in (3, 9, 1, 1):
+        timed.add(item)
+    async with asyncio.timeout(5):
+        while sum(map(len, done)) < 4:
+            await asyncio.sleep(0)
+    assert done == [[3], [9], [1, 1]]

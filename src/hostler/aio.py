@@ -23,15 +23,22 @@ class Batch(Generic[T]):
     """Gathers what is cheaper to do for many at once: `work` gets it `seconds` after the first, or at `most`.
 
     With `share`, it gets no more than that many in one turn of the event loop, so that nothing else waits for
-    all of them. Only the event loop's thread may call it.
+    all of them; `weigh` tells for how many one of them counts. Only the event loop's thread may call it.
     """
 
-    __slots__ = ("_handle", "_items", "_most", "_seconds", "_share", "_work")
+    __slots__ = ("_handle", "_items", "_most", "_seconds", "_share", "_weigh", "_work")
 
     def __init__(
-        self, work: Callable[[list[T]], None], *, seconds: float, most: int, share: int | None = None
+        self,
+        work: Callable[[list[T]], None],
+        *,
+        seconds: float,
+        most: int,
+        share: int | None = None,
+        weigh: Callable[[T], int] | None = None,
     ) -> None:
         self._work = work
+        self._weigh = weigh
         self._seconds = seconds
         self._most = most
         self._share = share
@@ -42,7 +49,7 @@ class Batch(Generic[T]):
         """Have `item` done in a moment; needs the running loop."""
         self._items.append(item)
         if len(self._items) >= self._most:
-            self._do(self._share)
+            self._do()
         elif self._handle is None:
             self._handle = asyncio.get_running_loop().call_later(self._seconds, self._due)
 
@@ -56,20 +63,33 @@ class Batch(Generic[T]):
             self._work(items)
 
     def _due(self) -> None:
-        share = self._share
-        if share is None or len(self._items) <= share:
-            self.flush()
-            return
-        self._handle = asyncio.get_running_loop().call_soon(self._due)
-        self._do(share)
+        self._handle = None
+        self._do()
+        if self._items and self._handle is None:
+            self._handle = asyncio.get_running_loop().call_soon(self._due)
 
-    def _do(self, share: int | None) -> None:
+    def _do(self) -> None:
         """Let the oldest be worked on; all of them, where there are no shares."""
-        if share is None:
+        count = self._count()
+        if count >= len(self._items):
             self.flush()
             return
-        now, self._items = self._items[:share], self._items[share:]
+        now, self._items = self._items[:count], self._items[count:]
         self._work(now)
+
+    def _count(self) -> int:
+        """How many of them are a share; one is, whatever it weighs."""
+        share, weigh = self._share, self._weigh
+        if share is None:
+            return len(self._items)
+        if weigh is None:
+            return share
+        weight = 0
+        for count, item in enumerate(self._items):
+            weight += weigh(item)
+            if weight > share:
+                return max(count, 1)
+        return len(self._items)
 
 
 def spawn(
