@@ -39,6 +39,8 @@ _OUTCOME = re.compile(
     rb'(?:.*"incomplete_details"\s*:\s*{\s*"reason"\s*:\s*"(\w{1,64})")?',
     re.DOTALL,
 )
+# How OpenAI ends a stream; to find out that this is no JSON would take longer than all else of a short one.
+DONE = b"data: [DONE]"
 _decode_from = json.JSONDecoder().raw_decode
 _decode = msgspec.json.Decoder().decode
 
@@ -183,7 +185,7 @@ class _Found:
             if cut and number == 0:
                 self.read_fragment(line)
                 continue
-            if not line.startswith(b"data:"):
+            if not line.startswith(b"data:") or line == DONE:
                 continue
             event = _parsed(line[5:])
             if isinstance(event, dict):
