@@ -1,6 +1,6 @@
 """Writes that are done together, at the end of a turn of the event loop.
 
-An engine and a client that were woken for one write and slept again before the next are most of what the
+An engine and a client that are woken for one write and sleep again before the next are a quarter of what the
 kernel does for a small request. When many are served at once, a turn of the loop has several writes for each
 of them: done one behind the other, they find whoever is to read them awake.
 """
