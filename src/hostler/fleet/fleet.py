@@ -145,8 +145,7 @@ class Fleet:
         ticket = next(self._tickets)
         if not self._scheduler.grant_now(ticket, model):
             return None
-        slot.active += 1
-        self._active += 1
+        self._enter(slot)
         lease = slot.lease
         if lease is None or lease.run != slot.run.number:
             lease = slot.lease = lease_of(slot.run, model, self._priority)
@@ -179,14 +178,17 @@ class Fleet:
         loading = run.loaded_since(arrived) if cold else 0.0
         return lease_of(run, model, self._priority, waited, cold, loading)
 
+    def _enter(self, slot: Slot) -> None:
+        slot.active += 1
+        self._active += 1
+
     def _exit(self, slot: Slot) -> None:
         slot.active -= 1
         self._active -= 1
         slot.last_used = self._clock.monotonic()
-        if slot.active == 0 and slot.model.ttl > 0:
+        if slot.active == 0:
             self._idle[slot.model.id].arm()
-        if slot.removed:
-            self._forget_removed(slot)
+        self._forget_removed(slot)
         if self._active == 0 and self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
 
@@ -342,8 +344,7 @@ class Fleet:
                 waiter = self._waiting.pop(ticket, None)
                 if waiter is not None and not waiter.granted.done():
                     # Counted here and not when its task gets its turn: a shutdown must not overlook it.
-                    waiter.slot.active += 1
-                    self._active += 1
+                    self._enter(waiter.slot)
                     waiter.granted.set_result(None)
             case Refuse(ticket, refusal):
                 waiter = self._waiting.pop(ticket, None)

@@ -23,14 +23,12 @@ from hostler.gateway.known_answers import KnownAnswer, KnownAnswers
 from hostler.gateway.origin import Origin
 from hostler.gateway.outbox import Outbox
 from hostler.gateway.sinks import NO_BODY, ConnectionLost, Keeper, KnownSink, ResponseHead, Sink
-from hostler.gateway.wire import Wire
+from hostler.gateway.wire import COPIED_BYTES, Wire
 
 # Go's net/http allows an engine 10 MiB of response head, nginx 4 to 8 KiB; engines send well under 2 KiB.
 MAX_HEAD_BYTES = 262_144
 # Of the line with the size of a chunk that is passed on as it is: nobody sends larger ones one by one.
 MAX_SIZE = 9
-# Above this, two writes are cheaper than a copy of the body.
-COPIED_BYTES = 65_536
 PARSER_ERRORS = (httptools.HttpParserError, httptools.HttpParserUpgrade)
 
 
@@ -153,33 +151,38 @@ class Connection(Wire):
         if sink is None:
             # An engine that speaks without being asked; whatever it meant, it is not an answer to anyone.
             self._close()
-        elif self._head is None:
-            self._begin(data)
-        elif self._left:
+            return
+        if self._left:
             self._pass_on(data)
-        else:
-            if self._between:
-                # A chunk that comes alone, as those of events do, is passed on as it is: taken apart and put
-                # together again it would be the same. The parser is left where it stands.
-                place = data.find(b"\r\n", 1, MAX_SIZE)
-                size = len(data) - place - 4
-                if size > 0 and data.startswith(b"%x\r\n" % size) and data.endswith(b"\r\n"):
-                    self._barren = 0
-                    sink.on_chunk(data, place + 2)
-                    return
-            try:
-                self._parser.feed_data(data)
-            except PARSER_ERRORS as error:
-                if self._stopped(error, data):
-                    return
-            # A line of a size that is not all here would end with something else.
-            self._between = self._chunked and not self._chunk and data.endswith(b"\r\n")
-            pieces = self._pieces
-            if pieces and not (self._complete or pieces[1:]):
+            return
+        in_head = self._head is None
+        if in_head:
+            if self._is_done_with(data):
+                return
+        elif self._between:
+            # A chunk that comes alone, as those of events do, is passed on as it is: taken apart and put
+            # together again it would be the same. The parser is left where it stands.
+            place = data.find(b"\r\n", 1, MAX_SIZE)
+            size = len(data) - place - 4
+            if size > 0 and data.startswith(b"%x\r\n" % size) and data.endswith(b"\r\n"):
                 self._barren = 0
-                sink.on_data(pieces.pop())  # nearly always: one piece, in the middle of an answer
-            else:
-                self._after_pieces(len(data))
+                sink.on_chunk(data, place + 2)
+                return
+        try:
+            self._parser.feed_data(data)
+        except PARSER_ERRORS as error:
+            if self._stopped(error, data):
+                return
+        # A line of a size that is not all here would end with something else.
+        self._between = self._chunked and not self._chunk and data.endswith(b"\r\n")
+        pieces = self._pieces
+        if in_head:
+            self._after_head(data)
+        elif pieces and not (self._complete or pieces[1:]):
+            self._barren = 0
+            sink.on_data(pieces.pop())  # nearly always: one piece, in the middle of an answer
+        else:
+            self._after_pieces(len(data))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport = None
@@ -253,27 +256,24 @@ class Connection(Wire):
 
     # -- the beginning of an answer ---------------------------------------------------------------------
 
-    def _begin(self, data: bytes) -> None:
-        """The first bytes of an answer, or more of its head."""
-        known = None if self._got_bytes else self._known
-        if known is not None:
-            found = known.read(data)
+    def _is_done_with(self, data: bytes) -> bool:
+        """Whether the first bytes of an answer, or more of its head, are not for the parser."""
+        if self._known is not None and not self._got_bytes:
+            found = self._known.read(data)
             if found is not None:
                 self._begin_known(*found, data)
-                return
+                return True
         self._got_bytes = True
         self._head_bytes += len(data)
         if self._head_bytes > MAX_HEAD_BYTES:
             self._fail("its response head is too large")
-            return
-        try:
-            self._parser.feed_data(data)
-        except PARSER_ERRORS as error:
-            if self._stopped(error, data):
-                return
-        self._between = self._chunked and not self._chunk and data.endswith(b"\r\n")
-        if known is not None:
-            self._learn(known, data)
+            return True
+        return False
+
+    def _after_head(self, data: bytes) -> None:
+        """The parser has read `data`, which began within the head."""
+        if self._known is not None and self._head_bytes == len(data):  # all there is of it
+            self._learn(self._known, data)
         self._flush()
         if self._complete:
             self._finish()

@@ -17,7 +17,7 @@ from hostler.gateway.pool import TRUSTED
 from hostler.gateway.relay import Relay, ends_event, takes_events
 from hostler.gateway.resolve import Remote
 from hostler.gateway.rewrite import set_model, set_model_in_query
-from hostler.gateway.sinks import ResponseHead
+from hostler.gateway.sinks import NO_BODY, ResponseHead
 from hostler.gateway.upstream import Exchange, exchange, request_head
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ async def forward(request: Request, outgoing: Outgoing, explain: Explain) -> Non
 
 async def _relay(request: Request, answer: Exchange, head: ResponseHead, explain: Explain) -> None:
     headers = answer_headers(head, request.request_id)
-    bodiless = head.status in (204, 304)
+    bodiless = head.status in NO_BODY
     if bodiless:
         # Without a body there is nothing to measure, and servers take a length for a promise.
         headers = [pair for pair in headers if pair[0] != b"content-length"]

@@ -50,6 +50,19 @@ def first_values(headers: Headers) -> dict[bytes, bytes]:
     return dict(reversed(headers))
 
 
+def value_place(head: bytes, name: bytes, value: bytes) -> int:
+    """Where in a head, as it came, `value` stands, which is that of the first header `name`; -1 if nowhere.
+
+    `name` is lower case.
+    """
+    start = head.lower().find(b"\r\n%b:" % name)
+    if start < 0 or not value:
+        return -1
+    start += len(name) + 3
+    found = head[start : head.find(b"\r\n", start)]
+    return start + found.index(value) if found.strip(b" \t") == value else -1
+
+
 def asked_by(given: Mapping[bytes, bytes], client: Sequence[object] | None) -> str:
     """Who asks, as far as that can be known: what a proxy in front of us says, else the address of `client`.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from hostler.gateway.headers import connection_tokens
+from hostler.gateway.headers import connection_tokens, value_place
 from hostler.gateway.sinks import NO_BODY
 
 if TYPE_CHECKING:
@@ -151,7 +151,6 @@ def known_answer(head: ResponseHead, data: bytes, body_size: int) -> KnownAnswer
     if b"connection" in names and not connection_tokens(head.headers, head.given).isdisjoint(_VARYING):
         return None  # a client does not get it
     raw = data[:end]
-    lower = raw.lower()
     holes: list[tuple[int, int, bytes]] = []
     for name in _VARYING:
         if names.count(name) > 1:
@@ -159,12 +158,10 @@ def known_answer(head: ResponseHead, data: bytes, body_size: int) -> KnownAnswer
         if name not in names:
             continue
         value = head.given[name]
-        place = lower.find(b"\r\n%b:" % name) + len(name) + 3
-        stop = raw.find(b"\r\n", place)
-        place = stop - len(raw[place:stop].lstrip(b" \t"))
-        if raw[place:stop] != value or not value:
+        place = value_place(raw, name, value)
+        if place < 0:
             return None
-        holes.append((place, stop, name))
+        holes.append((place, place + len(value), name))
     holes.sort()
     places = [0, *(at for place, stop, _ in holes for at in (place, stop)), end]
     pieces = [raw[places[at] : places[at + 1]] for at in range(0, len(places), 2)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hostler.gateway.observe import Observed
+from hostler.gateway.observe import observe
 from hostler.gateway.relay import Passage
 from hostler.metrics.whole import Whole
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from hostler.fleet.lease import Held
     from hostler.gateway.edge import Call
     from hostler.gateway.known_answers import KnownAnswer
+    from hostler.gateway.observe import Observed
     from hostler.gateway.pipeline import Gateway
     from hostler.metrics.recorder import Recorder
 
@@ -40,17 +41,18 @@ class Noted(Passage):
         """Begin to write the request down; returns the fields that its engine gets."""
         assert self._held is not None
         self._sent = None
-        record = recorder.begin(
+        self.observed = observed = observe(
+            recorder,
+            self._gateway.clock,
             model=self.model,
             path=self.path,
-            request_id=self.request_id.decode("latin-1"),
-            key=key.name if key is not None else "",
-            traceparent=self._call.given.get(b"traceparent", b"").decode("latin-1"),
+            request_id=self.request_id,
+            key=key,
+            given=self._call.given,
             began=self.began,
         )
-        self.observed = Observed(recorder, record, self._gateway.clock)
-        self.observed.granted(self._held.lease, self.began)
-        return self.observed.sending_lines(fields, body)
+        observed.granted(self._held.lease, self.began)
+        return observed.sending_lines(fields, body)
 
     def _observe(self) -> Observed | None:
         """What is written down of the request, begun now if that was not needed before."""

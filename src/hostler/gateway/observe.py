@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hostler.clock import Clock
+    from hostler.config.schema import ApiKey
     from hostler.errors import HostlerError
     from hostler.fleet.lease import Lease
     from hostler.gateway.headers import Headers
@@ -24,6 +25,29 @@ if TYPE_CHECKING:
     from hostler.metrics.recorder import Recorder
 
 TRACEPARENT = b"traceparent"
+
+
+def observe(
+    recorder: Recorder,
+    clock: Clock,
+    *,
+    model: str,
+    path: str,
+    request_id: bytes,
+    key: ApiKey | None,
+    given: Mapping[bytes, bytes],
+    began: float | None = None,
+) -> Observed:
+    """Begin to write a request down, which came now or at `began`; `given` are the first values it has."""
+    record = recorder.begin(
+        model=model,
+        path=path,
+        request_id=request_id.decode("latin-1"),
+        key=key.name if key is not None else "",
+        traceparent=given.get(TRACEPARENT, b"").decode("latin-1"),
+        began=began,
+    )
+    return Observed(recorder, record, clock)
 
 
 class Observed:

@@ -32,13 +32,14 @@ from hostler.gateway.headers import Headers, asked_by, first_values
 from hostler.gateway.inflight import request_id
 from hostler.gateway.loading import PATHS as LOADING_PATHS
 from hostler.gateway.loading import LoadingStream, Snapshot
-from hostler.gateway.observe import Observed
+from hostler.gateway.observe import observe
 from hostler.gateway.pool import Unreachable
 from hostler.gateway.resolve import Local, Remote, Target
 from hostler.gateway.wish import SlashMissing, Wish, by_body, by_path, refuse_blocked
 from hostler.process.progress import progress_of
 
 if TYPE_CHECKING:
+    from hostler.gateway.observe import Observed
     from hostler.gateway.pipeline import Gateway
     from hostler.gateway.relay import Relay
     from hostler.gateway.sinks import ResponseHead
@@ -161,15 +162,16 @@ class Request:
         recorder = self.gateway.recorder
         if recorder is None:
             return
-        record = recorder.begin(
+        self.observed = observe(
+            recorder,
+            self.gateway.clock,
             model=self.model,
             path=self.path,
-            request_id=self.request_id.decode("latin-1"),
-            key=key.name if key is not None else "",
-            traceparent=self.given.get(b"traceparent", b"").decode("latin-1"),
+            request_id=self.request_id,
+            key=key,
+            given=self.given,
         )
-        record.metadata = self.metadata
-        self.observed = Observed(recorder, record, self.gateway.clock)
+        self.observed.record.metadata = self.metadata
 
     async def _interruptibly(self, wish: Wish) -> None:
         """Serve, and end it when the client leaves, or somebody cancels the request."""

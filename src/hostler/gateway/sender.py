@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hostler.gateway.headers import request_headers
+from hostler.gateway.headers import request_headers, value_place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 MAX_STARTS = 16
 # More digits are no small body.
 MAX_DIGITS = 5
-_LENGTH = b"\r\ncontent-length:"
 _ID = b"x-request-id: "
 
 
@@ -130,12 +129,10 @@ class Sender:
         """
         end = len(data) - len(body)
         head = data[:end]
-        place = head.lower().find(_LENGTH) + len(_LENGTH)
-        found = head[place : head.find(b"\r\n", place)]
+        place = value_place(head, b"content-length", length)
         # With bare line feeds, for one, it would end elsewhere: this is no place to understand such heads.
-        if data.find(b"\r\n\r\n") + 4 != end or place < len(_LENGTH) or found.strip(b" \t") != length:
+        if data.find(b"\r\n\r\n") + 4 != end or place < 0:
             return
-        place += found.index(length)
         self.target = target
         self._before, self._after = head[:place], head[place + len(length) :]
         self.learnt = True

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
+# Above this, several writes are cheaper than a copy of what is written; on either side of us.
+COPIED_BYTES = 65_536
+
 
 class Wire(asyncio.Protocol):
     """What a connection does with its transport, whatever goes over it."""

@@ -5,7 +5,7 @@ Headers become readable, and secrets are covered, where a capture leaves its fir
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from operator import itemgetter
@@ -13,8 +13,7 @@ from operator import itemgetter
 import msgspec
 
 from hostler.metrics.capture_blocks import Capture, Parts
-
-Pairs = Iterable[tuple[bytes, bytes]]
+from hostler.metrics.record import Pairs
 
 # What a capture takes beside its bodies: headers, names, objects. And what one takes that is a frame.
 OVERHEAD = 1500

@@ -151,8 +151,6 @@ class Board:
 
     def lift_bars(self) -> None:
         """Undo every `bar`."""
-        if not self._barred:
-            return
         for slot in self._barred:
             slot.bar = None
         self._barred.clear()

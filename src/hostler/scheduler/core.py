@@ -149,14 +149,9 @@ class Scheduler:
         slot = board.slots.get(model)
         if board.waiting or self._closing or slot is None or slot.retired:
             return False
-        if slot.phase is not Phase.UP or slot.bar is not None or slot.stale:
+        if slot.phase is not Phase.UP or slot.bar is not None or not slot.has_place:
             return False
-        granted, most = slot.granted, slot.limits.concurrency
-        if most and len(granted) >= most:
-            return False
-        # `Board.hold`, written out: this is asked for each request.
-        granted.add(ticket)
-        board.granted[ticket] = slot
+        board.hold(slot, ticket)
         return True
 
     def leave(self, ticket: int, now: float) -> list[Command]:

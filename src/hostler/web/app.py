@@ -105,11 +105,8 @@ class WebApp:
         if said is None:
             said = sender.said = _said(call.given, call.client)
         who, agent = said
-        # As `access_line`; nothing of it but those two is chosen by the client.
-        self._lines.add(
-            f'Request {who} "POST {request.asked_path} HTTP/1.1" {request.status or "-"} '
-            f'{request.sent + request.told} "{agent}" {seconds:.3f}s {request.request_id.decode("latin-1")}'
-        )
+        asked, size = f"POST {request.asked_path} HTTP/1.1", request.sent + request.told
+        self._lines.add(_line(who, asked, request.status, size, agent, seconds, request.request_id))
 
     def write_lines(self) -> None:
         """Write the access lines that are due; whoever reads the log, or ends it, calls this first."""
@@ -235,10 +232,16 @@ def access_line(served: Served) -> str:
     """One line about a finished request."""
     who, agent = _said(served.given, served.client)
     request = _quoted(f"{served.method} {served.path} HTTP/{served.version}")
-    status = served.status or "-"
-    line = f'Request {who} "{request}" {status} {served.size} "{agent}" {served.seconds:.3f}s'
+    return _line(who, request, served.status, served.size, agent, served.seconds, served.request_id)
+
+
+def _line(
+    who: str, request: str, status: int, size: int, agent: str, seconds: float, request_id: bytes
+) -> str:
+    """`who`, `request` and `agent` cannot forge a line any more."""
+    line = f'Request {who} "{request}" {status or "-"} {size} "{agent}" {seconds:.3f}s'
     # Requests for models have an id; it is made of harmless characters.
-    return f"{line} {served.request_id.decode('latin-1')}" if served.request_id else line
+    return f"{line} {request_id.decode('latin-1')}" if request_id else line
 
 
 def _said(given: Mapping[bytes, bytes], client: Sequence[object] | None) -> tuple[str, str]:

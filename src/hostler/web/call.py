@@ -5,7 +5,8 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from hostler.web.writer import COPIED_BYTES, AnswerWriter, break_off, known_head
+from hostler.gateway.wire import COPIED_BYTES
+from hostler.web.writer import AnswerWriter, break_off, known_head
 
 if TYPE_CHECKING:
     import asyncio
@@ -110,8 +111,7 @@ class Call:
         self.response_started = self.response_complete = True
         if not self.keep_alive:
             transport.close()
-        self.owner = None
-        self._protocol.on_response_complete()
+        self.on_response()
 
     def abort(self) -> None:
         break_off(self, self.transport)

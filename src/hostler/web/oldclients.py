@@ -6,6 +6,8 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from hostler.gateway.sinks import NO_BODY
+
 
 class OldSend:
     """`send` for a client that speaks HTTP/1.0: to it, uvicorn would send chunks that it does not know.
@@ -22,7 +24,7 @@ class OldSend:
         cycle = self._cycle
         if message["type"] == "http.response.start":
             measured = any(name.lower() == b"content-length" for name, _ in message["headers"])
-            bodiless = cycle.scope["method"] == "HEAD" or message["status"] in (204, 304)
+            bodiless = cycle.scope["method"] == "HEAD" or message["status"] in NO_BODY
             # What uvicorn takes for decided it does not announce.
             cycle.chunked_encoding = self._until_close = not measured and not bodiless
             if measured:

@@ -15,6 +15,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from hostler.clock import SYSTEM, Clock
 from hostler.gateway.headers import answer_headers
+from hostler.gateway.wire import COPIED_BYTES
 
 if TYPE_CHECKING:
     import asyncio
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
     from hostler.gateway.headers import Headers
     from hostler.gateway.known_answers import KnownAnswer
     from hostler.web.cycles import CycleProtocol
-
-# Above this, three writes are cheaper than a copy of the piece.
-COPIED_BYTES = 65_536
 
 
 class Date:
